@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+# A thin wrapper: CMake builds, scripts/ do the rest.
+#   make             build into build/
+#   make demo        install what is needed, build, record the examples, show what came out
+#   make test        install what is needed, build, run every test
+#   make bench       build and run the benches
+#   make stress      the stress tests alone
+#   make test-fresh  `make demo` and `make test` in a bare Debian 12 (needs root)
+#   make install     PREFIX=/usr/local, DESTDIR
+
+PREFIX ?= /usr/local
+PRESET ?= release
+SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cpp')
+
+.PHONY: all demo test bench stress test-fresh install clean format check-format packages
+
+all:
+	@cmake --preset $(PRESET)
+	@cmake --build --preset $(PRESET)
+
+packages:
+	@scripts/install-packages build test
+
+demo:
+	@scripts/demo
+
+test: packages all
+	@ctest --preset $(PRESET)
+
+bench: packages all
+	@scripts/bench
+
+stress: all
+	@ctest --preset $(PRESET) -L stress
+
+test-fresh:
+	@scripts/test-fresh
+
+install: all
+	@cmake --install build --prefix $(PREFIX)
+
+clean:
+	@rm -rf build build-asan build-tsan build-clang demo-out
+
+format:
+	@clang-format -i $(SOURCES)
+
+check-format:
+	@clang-format --dry-run --Werror $(SOURCES)
