@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What an agent says to the collector: one SOCK_SEQPACKET connection per message, so that the
+ * target keeps no descriptor of ours open. A hello carries one slab's memfd by SCM_RIGHTS. The
+ * agent does not wait for an answer; the collector learns the peer's real pid by SO_PEERCRED.
+ */
+#ifndef WAITSCOPE_FORMAT_HELLO_H
+#define WAITSCOPE_FORMAT_HELLO_H
+
+#include <stdint.h>
+
+#include "format/slab.h"
+
+#define HELLO_MAGIC 0x4f4c4c48U
+#define HELLO_VERSION 1U
+
+/* Environment: path of the collector's socket; set by the collector for the target and, on a
+ * direct preload, by the agent for the target's children. */
+#define WAITSCOPE_SOCKET_VARIABLE "WAITSCOPE_SOCKET"
+/* Environment: agent options, "name=value" joined by commas: hold=N (time one hold in N),
+ * ring=BYTES, off (do nothing). */
+#define WAITSCOPE_AGENT_VARIABLE "WAITSCOPE_AGENT"
+
+struct hello {
+    uint32_t magic;
+    uint32_t version;
+    struct image_id image;
+    uint32_t slab_index;
+    uint32_t reserved;
+};
+
+#endif
