@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT */
+#ifndef WAITSCOPE_AGENT_RESOLVE_H
+#define WAITSCOPE_AGENT_RESOLVE_H
+
+/* A function by its default version in the first loaded object that defines it, other than this
+ * library; NULL if there is none. Allocates nothing. Any thread. */
+void *agent_symbol_find(const char *name);
+
+/* Path of this library as the loader knows it; NULL unknown. */
+const char *agent_self_path(void);
+
+#endif

@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * How the agent comes up in a process: from its constructor or from the first hooked call, whichever
+ * is earlier (other libraries' constructors lock before ours runs).
+ */
+#include "agent/start.h"
+
+#include <cpuid.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "agent/agent.h"
+#include "agent/lock.h"
+#include "agent/resolve.h"
+#include "agent/syscall.h"
+#include "agent/unwind.h"
+#include "format/hello.h"
+
+_Atomic uint32_t agent_state = AGENT_NONE;
+uint32_t agent_clock_kind = CLOCK_KIND_MONOTONIC;
+int32_t agent_hold_period = 32;
+
+static uint32_t ring_bytes = RING_BYTES_DEFAULT;
+static bool in_fork_child;
+
+extern char **environ;
+
+uint32_t agent_option_ring_bytes(void) {
+    return ring_bytes;
+}
+
+const char *agent_environment_get(const char *name) {
+    size_t length = strlen(name);
+    for (char **entry = environ; entry && *entry; entry++)
+        if (strncmp(*entry, name, length) == 0 && (*entry)[length] == '=')
+            return *entry + length + 1;
+    return NULL;
+}
+
+int agent_environment_add(const char *name, const char *value) {
+    size_t entries = 0, name_length = strlen(name), value_length = strlen(value);
+    for (char **entry = environ; entry && *entry; entry++)
+        entries++;
+    size_t bytes = (entries + 2) * sizeof(char *) + name_length + value_length + 2;
+    long memory =
+        AGENT_SYSCALL_6(SYS_mmap, 0, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory < 0 && memory > -4096)
+        return (int)memory;
+    char **copy = (char **)memory;
+    char *text = (char *)(copy + entries + 2);
+    for (size_t i = 0; i < entries; i++)
+        copy[i] = environ[i];
+    copy[entries] = text;
+    copy[entries + 1] = NULL;
+    memcpy(text, name, name_length);
+    text[name_length] = '=';
+    memcpy(text + name_length + 1, value, value_length + 1);
+    environ = copy;
+    return 0;
+}
+
+static uint64_t number_parse(const char *text) {
+    uint64_t number = 0;
+    for (; *text >= '0' && *text <= '9' && number < UINT32_MAX; text++)
+        number = number * 10 + (uint64_t)(*text - '0');
+    return number;
+}
+
+/* Returns false if the options say that the agent is to do nothing. */
+static bool options_read(const char *options) {
+    for (const char *at = options; at && *at;) {
+        uint64_t number;
+        if (strncmp(at, "off", 3) == 0 && (at[3] == '\0' || at[3] == ','))
+            return false;
+        if (strncmp(at, "hold=", 5) == 0) {
+            number = number_parse(at + 5);
+            if (number >= 1 && number <= 1U << 20)
+                agent_hold_period = (int32_t)number;
+        } else if (strncmp(at, "ring=", 5) == 0) {
+            number = number_parse(at + 5);
+            if (number >= RING_BYTES_MIN && number <= RING_BYTES_MAX && (number & (number - 1)) == 0)
+                ring_bytes = (uint32_t)number;
+        }
+        const char *comma = strchr(at, ',');
+        at = comma ? comma + 1 : NULL;
+    }
+    return true;
+}
+
+/* The TSC serves if it never stops or changes rate (CPUID 0x80000007, EDX bit 8) and the kernel itself
+ * keeps time by it: then it is the same on every CPU. */
+static uint32_t clock_choose(void) {
+    unsigned eax, ebx, ecx, edx;
+    if (!__get_cpuid(0x80000007, &eax, &ebx, &ecx, &edx) || !(edx & (1U << 8)))
+        return CLOCK_KIND_MONOTONIC;
+    char name[8] = {0};
+    int fd =
+        (int)AGENT_SYSCALL_3(SYS_open, "/sys/devices/system/clocksource/clocksource0/current_clocksource",
+                             02000000 /* O_CLOEXEC */, 0);
+    if (fd < 0)
+        return CLOCK_KIND_MONOTONIC;
+    long got = AGENT_SYSCALL_3(SYS_read, fd, name, sizeof(name) - 1);
+    AGENT_SYSCALL_1(SYS_close, fd);
+    return got >= 3 && strncmp(name, "tsc", 3) == 0 ? CLOCK_KIND_TSC : CLOCK_KIND_MONOTONIC;
+}
+
+static uint64_t monotonic_ns(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000ULL + (uint64_t)now.tv_nsec;
+}
+
+/* A sanitizer's runtime interposes the same functions and keeps shadow state of its own. */
+static bool sanitizer_present(void) {
+    return agent_symbol_find("__tsan_init") || agent_symbol_find("__asan_init") ||
+           agent_symbol_find("__msan_init");
+}
+
+static bool agent_bring_up(void) {
+    uint64_t start_ns = monotonic_ns();
+    if (!options_read(agent_environment_get(WAITSCOPE_AGENT_VARIABLE)) || sanitizer_present())
+        return false;
+    agent_clock_kind = clock_choose();
+    uint64_t start_ticks = agent_ticks();
+
+    uint32_t flags = in_fork_child ? AGENT_FLAG_FORKED : 0;
+    if (!unwind_prepare())
+        flags |= AGENT_FLAG_NO_UNWIND;
+    if (agent_connect_find(environ, &flags) < 0)
+        return false;
+    if (agent_slab_first(start_ticks, start_ns, flags) < 0)
+        return false;
+    agent_slab_setup_cost(monotonic_ns() - start_ns);
+    return true;
+}
+
+void agent_start(void) {
+    uint32_t expected = AGENT_NONE;
+    if (!atomic_compare_exchange_strong_explicit(&agent_state, &expected, AGENT_STARTING,
+                                                 memory_order_acquire, memory_order_relaxed))
+        return;
+    agent_resolve();
+    if (in_fork_child)
+        agent_slabs_forget();
+    bool on = agent_bring_up();
+    atomic_store_explicit(&agent_state, on ? AGENT_ON : AGENT_OFF, memory_order_release); /* [AGENT-STATE] */
+}
+
+/* The child has one thread, a copy of this one, and none of the parent's slots: it comes up anew at its
+ * first hooked call, so that a child which only execs costs nothing. */
+static void fork_child(void) {
+    in_fork_child = true;
+    agent_thread = (struct agent_thread){0};
+    agent_directory_clear();
+    lock_filter_forked();
+    if (atomic_load_explicit(&agent_state, memory_order_relaxed) != AGENT_OFF)
+        atomic_store_explicit(&agent_state, AGENT_NONE, memory_order_relaxed);
+}
+
+extern int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
+
+__attribute__((constructor)) static void agent_load(void) {
+    agent_start();
+    pthread_atfork(NULL, NULL, fork_child);
+    agent_slot(); /* the main thread is seen even if it never locks */
+}
