@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: MIT */
+/* One recording from its set-up to its result; loop.c does what lies between. */
+#include "collector/collector.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "collector/launch.h"
+#include "collector/loop.h"
+#include "collector/output.h"
+#include "collector/recording.h"
+#include "collector/symbol.h"
+
+/* A child that outlived its recording, for collector_wait_child(). */
+static struct {
+    int pid;
+    int signals;
+    struct launch_inherited inherited;
+} outliving = {.signals = -1};
+
+static void note_set(struct collector_result *result, const char *what, int error) {
+    snprintf(result->note, sizeof(result->note), "%s: %s", what, strerror(-error));
+}
+
+static void result_child(struct collector_result *result, int status) {
+    result->exit = WIFSIGNALED(status) ? COLLECTOR_EXIT_SIGNAL : COLLECTOR_EXIT_CODE;
+    result->value = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/*
+ * The environment of a traced target, or NULL with the note saying why there is none. LD_PRELOAD is
+ * split at spaces and colons: an agent with such a path is reached through a link.
+ */
+static char **target_environment(const struct collector_options *options, const struct listener *listener,
+                                 struct collector_result *result) {
+    char agent[PATH_MAX], link[PATH_MAX], period[32] = "";
+    int error = agent_find(options->agent, agent);
+    if (error != 0) {
+        note_set(result, "no agent library", error);
+        return NULL;
+    }
+    if (strpbrk(agent, " :\t\n") || strchr(agent, '$')) {
+        snprintf(link, sizeof(link), "%s/%s", listener_directory(listener), LISTENER_AGENT_LINK);
+        if (symlink(agent, link) != 0) {
+            note_set(result, "no link to the agent library", -errno);
+            return NULL;
+        }
+        strcpy(agent, link);
+    }
+    if (options->hold_period)
+        snprintf(period, sizeof(period), "hold=%u", options->hold_period);
+    char **environment = launch_environment(agent, listener_path(listener), period);
+    if (!environment)
+        note_set(result, "not recorded", -ENOMEM);
+    return environment;
+}
+
+static void recording_close(struct recording *recording) {
+    trace_writer_free(recording->writer);
+    drain_free(recording->drain);
+    listener_free(recording->listener);
+    catalogue_clear(&recording->catalogue);
+    free(recording->images);
+    if (recording->epoll >= 0)
+        close(recording->epoll);
+    free(recording);
+}
+
+static struct recording *recording_new(void) {
+    struct recording *recording = calloc(1, sizeof(*recording));
+    if (!recording)
+        return NULL;
+    recording->epoll = epoll_create1(EPOLL_CLOEXEC);
+    if (recording->epoll < 0 || drain_new(&recording->drain) != 0) {
+        recording_close(recording);
+        return NULL;
+    }
+    return recording;
+}
+
+/* What is left to do when nothing more comes: ends, names, totals, the trace's last block. */
+static void recording_finish(struct recording *recording, struct collector_result *result) {
+    char refused[32];
+    struct rusage used;
+    while (recording->image_count > 0)
+        image_end(recording, recording->images[recording->image_count - 1], TRACE_EXIT_UNKNOWN, 0);
+    uint64_t end = clock_now_ns();
+    if (recording->refused > 0) {
+        snprintf(refused, sizeof(refused), "%llu", (unsigned long long)recording->refused);
+        environment_add(recording, "refused_agents", refused);
+    }
+    symbolise_write(recording);
+    struct trace_end row = {.time = end, .emitted = recording->emitted, .stored = recording->stored};
+    if (getrusage(RUSAGE_SELF, &used) == 0)
+        row.collector_cpu_ns = (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000ULL +
+                               (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * 1000ULL;
+    trace_writer_row(recording->writer, TRACE_END, 0, &row);
+    int error = trace_writer_finish(recording->writer);
+    if (error != 0)
+        result->trace_errno = -error;
+    result->processes = recording->catalogue.process_count;
+}
+
+static void note_nothing_reported(const struct collector_options *options, const struct recording *recording,
+                                  struct collector_result *result) {
+    if (result->processes > 0 || result->note[0])
+        return;
+    if (preload_refused(options->command[0], result->note, sizeof(result->note)))
+        return;
+    snprintf(result->note, sizeof(result->note),
+             recording->refused > 0
+                 ? "the agent in %.100s reported, but was not believed"
+                 : "no agent reported from %.100s: it does not use threads' locks, or did not load the agent",
+             options->command[0]);
+}
+
+/* Waits for a child without recording, passing signals on. */
+static int child_wait(int pid, int signals) {
+    int status = 0;
+    struct pollfd ready = {.fd = signals, .events = POLLIN};
+    for (;;) {
+        pid_t got = waitpid(pid, &status, WNOHANG);
+        if (got == pid)
+            return status;
+        if (got < 0 && errno != EINTR)
+            return 0;
+        poll(&ready, 1, 1000);
+        loop_signals_forward(signals, pid);
+    }
+}
+
+static void record_preloaded(const struct collector_options *options, struct recording *recording,
+                             int signals, struct collector_result *result) {
+    char link[64], program[PATH_MAX];
+    result->exit = COLLECTOR_EXIT_NONE;
+    snprintf(link, sizeof(link), "/proc/%d/exe", options->target_pid);
+    ssize_t size = readlink(link, program, sizeof(program) - 1);
+    program[size > 0 ? size : 0] = '\0';
+    int target = (int)syscall(SYS_pidfd_open, options->target_pid, 0U);
+    recording->now = recording->begin_ns = clock_now_ns();
+    int error =
+        output_open(options->output, program, options->target_pid, &recording->writer, result->trace_path);
+    if (error != 0) {
+        result->trace_errno = -error;
+        if (target >= 0)
+            close(target);
+        return;
+    }
+    recording->child = recording->no_follow ? options->target_pid : 0;
+    clock_start(&recording->clock);
+    environment_write(recording, options);
+    loop_run(recording, &(struct loop_options){.signals = signals,
+                                               .target = target,
+                                               .target_pid = options->target_pid,
+                                               .duration_ns = options->duration_ns});
+    recording_finish(recording, result);
+    if (target >= 0)
+        close(target);
+}
+
+static int record_command(const struct collector_options *options, struct recording *recording, int signals,
+                          const struct launch_inherited *inherited, struct collector_result *result) {
+    char **environment = NULL;
+    struct launch launch;
+    int error = recording ? listener_new(&recording->listener) : -ENOMEM;
+    if (error != 0)
+        note_set(result, "not recorded: no socket", error);
+    else
+        environment = target_environment(options, recording->listener, result);
+    error = launch_fork(options->command, environment, inherited, &launch);
+    free(environment);
+    bool traced = environment != NULL;
+    if (error != 0)
+        return error;
+    result->pid = launch.pid;
+
+    if (traced) {
+        prctl(PR_SET_TIMERSLACK, 1000UL); /* ns; after the fork, for a child inherits it */
+        recording->child = launch.pid;
+        error = output_open(options->output, options->command[0], launch.pid, &recording->writer,
+                            result->trace_path);
+        if (error != 0) {
+            result->trace_errno = -error;
+            note_set(result, "not recorded: no trace file", error);
+            traced = false;
+        }
+    }
+    if (traced) {
+        recording->now = recording->begin_ns = clock_now_ns();
+        clock_start(&recording->clock);
+        environment_write(recording, options);
+    }
+    error = launch_go(&launch, traced);
+    if (error != 0) {
+        waitpid(launch.pid, NULL, 0);
+        result->exit = error == ENOENT ? COLLECTOR_EXIT_NOT_FOUND : COLLECTOR_EXIT_NOT_RUN;
+        result->value = error;
+        result->pid = 0;
+        if (traced)
+            unlink(result->trace_path);
+        result->trace_path[0] = '\0';
+        return 0;
+    }
+    if (!traced) {
+        result_child(result, child_wait(launch.pid, signals));
+        return 0;
+    }
+    loop_run(recording,
+             &(struct loop_options){.signals = signals, .target = -1, .duration_ns = options->duration_ns});
+    recording_finish(recording, result);
+    note_nothing_reported(options, recording, result);
+    result->exit = COLLECTOR_EXIT_RUNNING;
+    if (recording->child_ended)
+        result_child(result, recording->child_status);
+    return 0;
+}
+
+int collector_record(const struct collector_options *options, struct collector_result *ret_result) {
+    struct collector_result result = {.exit = COLLECTOR_EXIT_NONE};
+    struct launch_inherited inherited;
+    struct recording *recording = NULL;
+    int error = 0;
+    if (!options->command && options->listen_fd < 0)
+        return -EINVAL;
+    int signals = launch_prepare(&inherited);
+    if (signals < 0)
+        return signals;
+    recording = recording_new();
+    if (recording)
+        recording->no_follow = options->no_follow;
+    if (options->command) {
+        error = record_command(options, recording, signals, &inherited, &result);
+    } else {
+        error = recording ? listener_adopt(options->listen_fd, options->socket_path, &recording->listener)
+                          : -ENOMEM;
+        if (error == 0)
+            record_preloaded(options, recording, signals, &result);
+    }
+    if (recording)
+        recording_close(recording);
+    if (error == 0)
+        *ret_result = result;
+    if (error == 0 && result.exit == COLLECTOR_EXIT_RUNNING) {
+        outliving.pid = result.pid;
+        outliving.signals = signals;
+        outliving.inherited = inherited;
+        return 0;
+    }
+    close(signals);
+    launch_restore(&inherited);
+    return error;
+}
+
+int collector_wait_child(struct collector_result *result) {
+    if (outliving.signals < 0 || result->pid != outliving.pid)
+        return -ECHILD;
+    result_child(result, child_wait(outliving.pid, outliving.signals));
+    close(outliving.signals);
+    outliving.signals = -1;
+    launch_restore(&outliving.inherited);
+    return 0;
+}

@@ -1,0 +1,274 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The state of one recording, private to the collector's core. One thread; nothing here is shared
+ * but the slabs' memory, which is hostile: read by copy, never trusted, never an index.
+ *
+ *   recording ── images (one per process image, by image_id) ── slabs ── slots (one per thread)
+ *
+ * Ids (process, thread, lock, stack, location, module) are those of the trace.
+ */
+#ifndef WAITSCOPE_COLLECTOR_RECORDING_H
+#define WAITSCOPE_COLLECTOR_RECORDING_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "collector/catalogue.h"
+#include "collector/clock.h"
+#include "collector/collector.h"
+#include "collector/table.h"
+#include "collector/trace_writer.h"
+#include "format/hello.h"
+#include "format/slab.h"
+#include "format/trace.h"
+
+#define IMAGE_SLABS_MAX 1024U
+#define RECORDING_SLABS_MAX 16384U
+#define RECORDING_MAPPED_MAX (1ULL << 42) /* bytes of address space for all slabs */
+#define IMAGE_MODULES_MAX 4096U
+#define IMAGE_THREADS_ENDED 1024U /* ended threads that an owner's tid can still be told of */
+#define ENDED_IMAGES 64U
+#define CLAMP_BEFORE_NS 1000000000ULL /* no time is earlier than this before its image's start */
+
+/* One slot as the collector sees it. Zero-filled: no thread. */
+struct slot_view {
+    uint32_t thread; /* id; 0: nobody's */
+    uint32_t tid;
+    uint64_t tail;                    /* ring position: read up to here */
+    uint64_t defined;                 /* ring position: definitions up to here are known */
+    uint64_t stored;                  /* records that count as emitted and were stored */
+    uint64_t corrupt;                 /* losses found here, not in the slot's own counters */
+    uint64_t unstored;                /* records the trace writer refused */
+    uint64_t lost[LOSS_REASON_COUNT]; /* told to the trace so far */
+    uint64_t cpu_ns;                  /* sampled while it lives */
+    struct clock_guard guard;
+    char name[THREAD_NAME_BYTES];
+};
+
+struct slab {
+    struct slab_header header; /* the private copy, checked */
+    void *memory;              /* shared, hostile */
+    int fd;
+    uint32_t slots_seen; /* slots at and above have never been touched */
+    uint32_t sample_next;
+    uint64_t lost[LOSS_REASON_COUNT];
+    struct slot_view *views; /* slot_count */
+};
+
+struct image {
+    struct image_id id;
+    uint32_t process;
+    int pid;      /* as the target sees itself */
+    int real_pid; /* as we see it */
+    int pidfd;    /* -1: none could be had */
+    bool described;
+    bool gone; /* the process has ended or exec'ed */
+    uint32_t clock_kind;
+    uint64_t start_ns, floor_ns;
+    uint64_t cpu_ns;
+    struct slab **slabs;
+    uint32_t slab_count, slab_room;
+
+    /* intern.c */
+    uint32_t modules[IMAGE_MODULES_MAX]; /* ids, oldest first; the newest that holds a pc wins */
+    uint32_t module_count;
+    bool modules_replaced;
+    struct table locations; /* pc -> id */
+    struct table stacks;    /* hash -> id */
+    struct table locks;     /* address and class -> id of the newest */
+
+    struct table threads; /* tid -> id of the latest */
+    struct {
+        uint32_t tid, thread;
+    } ended[IMAGE_THREADS_ENDED];
+    uint32_t ended_next;
+};
+
+struct drain;
+struct listener;
+
+struct recording {
+    struct clock clock;
+    uint64_t now; /* CLOCK_MONOTONIC at the last look; no time handed on is later */
+    uint64_t begin_ns;
+    struct trace_writer *writer;
+    struct catalogue catalogue;
+    struct drain *drain;
+    struct listener *listener;
+
+    struct image **images;
+    uint32_t image_count, image_room;
+    struct image_id ended_images[ENDED_IMAGES];
+    uint32_t ended_next;
+    uint32_t slab_count;
+    uint64_t slabs_mapped;
+
+    int child;       /* pid of the launched command, 0 none */
+    bool child_seen; /* an agent in it has reported */
+    bool child_ended;
+    int child_status; /* as of wait */
+    uint64_t child_cpu_ns;
+    int epoll;
+    bool no_follow;
+    bool stopping; /* agents are told to stop emitting */
+
+    uint32_t thread_count;    /* last id */
+    uint64_t emitted, stored; /* of threads that are settled */
+    uint64_t refused;         /* hellos that were not believed */
+};
+
+/* process.c */
+
+/* The image for id, made if it is new; a former image of the same real pid has exec'ed. pidfd is
+ * consumed (-1: none). Returns NULL if there is no memory or it is not to be recorded. */
+struct image *image_obtain(struct recording *recording, const struct slab_header *header, int real_pid,
+                           unsigned uid, int pidfd);
+/* Writes the image's row, once, when its agent is known to be up. */
+void image_describe(struct recording *recording, struct image *image);
+/* Whether its process has ended. */
+bool image_is_gone(const struct image *image);
+/* Takes a checked slab of this image over: fd and memory are consumed also on failure. */
+int image_slab_add(struct recording *recording, struct image *image, const struct slab_header *header, int fd,
+                   void *memory);
+/* Settles every thread, writes the end, and frees the image. */
+void image_end(struct recording *recording, struct image *image, enum trace_exit exit, uint64_t value);
+/* Ends every image whose process has ended; true if any had. */
+bool images_reap(struct recording *recording);
+/* Makes the agents stop emitting. */
+void images_stop(struct recording *recording);
+/* Tells of losses so far. */
+void images_losses(struct recording *recording);
+/* Whether every record that agents counted as emitted is accounted for. */
+bool images_settled(const struct recording *recording);
+/* Ticks of this image as nanoseconds: never before its start by more than a second, never after now. */
+uint64_t image_time(const struct recording *recording, const struct image *image, uint64_t ticks,
+                    struct clock_guard *guard);
+uint64_t image_length(const struct recording *recording, const struct image *image, uint64_t ticks);
+
+/* sample.c */
+
+/* Whether a thread that said it is ending has ended. Where that cannot be told: no, until the
+ * process ends. */
+bool image_thread_is_gone(const struct image *image, uint32_t tid);
+void image_sample_cpu(struct image *image);
+/* CPU times of all processes and of some threads; threads that vanished silently are ended. */
+void images_sample_cpu(struct recording *recording);
+
+/* thread.c */
+
+struct thread_slot *view_slot(const struct slab *slab, const struct slot_view *view);
+/* Gives a new thread its id, so that others can name it, and then its row. */
+void thread_begin(struct recording *recording, struct image *image, struct slab *slab,
+                  struct slot_view *view);
+void thread_describe(struct recording *recording, struct image *image, struct slab *slab,
+                     struct slot_view *view);
+/* Whether the thread of an ENDING slot can write no more. */
+/* Tells what its slot and the collector lost since the last time. */
+void thread_losses(struct recording *recording, struct image *image, struct slab *slab,
+                   struct slot_view *view);
+void slab_losses(struct recording *recording, struct image *image, struct slab *slab);
+/* Harvests its counts, writes its end, cost and losses, settles emitted = stored + lost. The view
+ * is nobody's afterwards. end_ns 0: the slot knows. */
+void thread_end(struct recording *recording, struct image *image, struct slab *slab, struct slot_view *view,
+                uint64_t end_ns);
+/* Wipes a dead slot and gives it back to the agent. */
+void slot_reclaim(struct slab *slab, struct slot_view *view);
+void thread_name(struct recording *recording, struct image *image, uint32_t thread, uint64_t time,
+                 const char name[THREAD_NAME_BYTES]);
+/* Writes a delta of lock counts; false if it is not believed. */
+bool thread_count_store(struct recording *recording, struct image *image, struct slot_view *view,
+                        const struct lock_count *count, int *ret_error);
+
+/* intern.c */
+
+void intern_module(struct recording *recording, struct image *image, const struct record_module *record);
+uint32_t intern_location(struct recording *recording, struct image *image, uint64_t pc, bool exact);
+void intern_stack_define(struct recording *recording, struct image *image, const struct record_stack *record);
+uint32_t intern_stack(const struct image *image, uint64_t hash);
+/* key's class has been checked. site: pc of a use, return address, 0 unknown. Returns 0 without memory. */
+uint32_t intern_lock(struct recording *recording, struct image *image, uint64_t key, uint64_t site);
+uint32_t intern_lock_init(struct recording *recording, struct image *image,
+                          const struct record_lock_init *record, uint64_t created);
+bool intern_key_is_lock(uint64_t key);
+void intern_clear(struct image *image);
+
+/* drain.c */
+
+struct drain_work {
+    uint64_t bytes;   /* copied out */
+    uint32_t fullest; /* the fullest ring, in 1/256 of its size */
+};
+int drain_new(struct drain **ret_drain);
+void drain_free(struct drain *drain);
+/* One bounded round over all images, or only over one. */
+struct drain_work drain_round(struct recording *recording, struct image *only);
+
+/* event.c: the table of record kinds */
+
+struct drain_chunk {
+    struct image *image;
+    struct slab *slab;
+    struct slot_view *view;
+    uint64_t position;   /* ring position of the first byte */
+    const char *records; /* private copy */
+    size_t bytes;        /* whole, checked records */
+    uint32_t passes;     /* 1 << enum event_pass of what is in it */
+    bool peeked;         /* definitions only: the rest is read in the next round */
+};
+/* Passes over one round's records: what others may refer to comes first. */
+enum event_pass { EVENT_MODULES, EVENT_DEFINITIONS, EVENT_EVENTS, EVENT_PASS_COUNT };
+
+/*
+ * Checks records one after another and fills chunk->bytes and passes with those that are whole and
+ * plausible. Returns false if what follows is not to be believed.
+ */
+bool event_check(struct drain_chunk *chunk, size_t bytes);
+void event_apply(struct recording *recording, const struct drain_chunk *chunk, enum event_pass pass);
+
+/* snapshot.c */
+void snapshot_write(struct recording *recording);
+
+/* environment.c */
+void environment_write(struct recording *recording, const struct collector_options *options);
+void environment_add(struct recording *recording, const char *key, const char *value);
+
+/* symbolise.c */
+
+struct names;
+struct symbol_frame;
+/* Looks up and writes the frames of every location and the names of every lock. */
+void symbolise_write(struct recording *recording);
+/* Frames of a location, innermost first; strings live as long as names. */
+size_t names_frames(struct names *names, uint32_t location, struct symbol_frame *ret_frames);
+/* The variable at a process' address. Returns 0 or -ENOENT. */
+struct symbol_data;
+int names_data(struct names *names, uint32_t process, uint64_t address, struct symbol_data *ret_data);
+
+/* lock_name.c */
+void lock_names_write(struct recording *recording, struct names *names);
+
+/* perf_map.c: /tmp/perf-PID.map, where a JIT says what it compiled */
+struct perf_map;
+/* NULL if there is none that can be believed. */
+struct perf_map *perf_map_load(int pid, unsigned uid);
+bool perf_map_find(const struct perf_map *map, uint64_t pc, struct symbol_frame *ret_frame);
+void perf_map_free(struct perf_map *map);
+
+/* listen.c */
+
+/* A fresh socket in a private directory. Returns 0 or a negative errno. */
+int listener_new(struct listener **ret_listener);
+/* Takes over a bound, listening socket; path is removed at the end, NULL: not. */
+int listener_adopt(int fd, const char *path, struct listener **ret_listener);
+const char *listener_path(const struct listener *listener);
+const char *listener_directory(const struct listener *listener); /* NULL if adopted */
+int listener_fd(const struct listener *listener);
+/* Accepts and reads whatever is there, without waiting. */
+void listener_poll(struct recording *recording);
+/* Name in the listener's directory of a link to an agent whose path LD_PRELOAD cannot hold. */
+#define LISTENER_AGENT_LINK "agent.so"
+void listener_free(struct listener *listener);
+
+#endif
