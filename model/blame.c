@@ -1,0 +1,395 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Blame: whose doing a wait was
+ *
+ * The time of each wait is charged to the stacks that held what was waited for. All waiters count: ten
+ * threads that wait 1 ms for one holder are 10 ms of blame. Per lock the charges add up to the waits,
+ * to the nanosecond.
+ *
+ * Mutexes, spin locks and rwlocks may pass through several hands during one wait [b, e]. The recorded
+ * releases r1 < r2 < ... < rn of the lock inside (b, e] cut it into segments, and the holder of each
+ * segment is who released at its end:
+ *
+ *        b        r1            r2    r3   e
+ *        |--------|-------------|-----|----|
+ *        released  released       r3   tail
+ *        at r1     at r2
+ *
+ * The tail is the latency of the hand-off: it goes to the last releaser. But a release is stamped
+ * after the real call has returned, so the waiter may have the lock, and its end, before its
+ * releaser has its stamp. Then the tail is the hold of a release r' after e. r' is taken if it is
+ * another thread's and is known to have held since before e, or, where that is not known, if it comes
+ * within RELEASE_SLACK_NS, is nearer to e than rn, and the waiter itself did not release in between.
+ * The same r' ends a wait with no release inside; there the thread that owned the lock at b is
+ * preferred, and if no release fits, the place where the owner took the lock is the stack.
+ *
+ * A condition, semaphore or barrier has nobody that holds it: the whole wait goes to who signalled,
+ * posted or arrived last. A signal is stamped before its waiter has the mutex back, so that is the
+ * last release inside, else the first one after. At a barrier nothing comes between: the nearest to e.
+ *
+ * A wait is counted once, at whom the longest of its segments goes to.
+ *
+ * A waiter does not release what it waits for, so releases inside are not asked for their thread:
+ * one that were the waiter's own would be charged like any other.
+ *
+ * Cost: a long wait may span any number of releases, so whole segments are not walked for each wait:
+ * the waits that span a segment are counted by differences, and one sweep charges each segment once.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/internal.h"
+
+#define RELEASE_SLACK_NS 1000000ULL
+/* For a release that is known by its thread to be the one: as long as a preempted thread may take to
+ * stamp it. */
+#define OWNER_SLACK_NS 100000000ULL
+#define SEGMENTS_WALKED 16 /* more are looked up in a tree */
+
+static const struct blame_rule {
+    bool split;   /* the lock is held, by one after the other */
+    bool nearest; /* whole waits: the release nearest to the end, not the last inside */
+    const char *nobody;
+} BLAME_RULES[LOCK_CLASS_COUNT] = {
+    [LOCK_CLASS_NONE] = {true, false, "[holder unknown]"},
+    [LOCK_CLASS_MUTEX] = {true, false, "[holder unknown]"},
+    [LOCK_CLASS_RWLOCK_READ] = {true, false, "[holder unknown]"},
+    [LOCK_CLASS_RWLOCK_WRITE] = {true, false, "[holder unknown]"},
+    [LOCK_CLASS_SPIN] = {true, false, "[holder unknown]"},
+    [LOCK_CLASS_CONDITION] = {false, false, "[signaller unknown]"},
+    [LOCK_CLASS_SEMAPHORE] = {false, false, "[poster unknown]"},
+    [LOCK_CLASS_BARRIER] = {false, true, "[last arrival unknown]"},
+    [LOCK_CLASS_JOIN] = {false, false, "[joined thread]"},
+    [LOCK_CLASS_SLEEP] = {false, false, "[timer]"},
+    [LOCK_CLASS_POLL] = {false, false, "[event]"},
+};
+
+static int stand_in(struct model *model, const char *text, uint32_t *ret_stack) {
+    *ret_stack = intern_stand_in(model, text);
+    return *ret_stack == MODEL_NONE ? -ENOMEM : 0;
+}
+
+int blame_prepare(struct model *model) {
+    int rc = stand_in(model, "[stack unknown]", &model->unknown_stack);
+    if (rc == 0)
+        rc = stand_in(model, "[timed out]", &model->timeout_stack);
+    if (rc == 0)
+        rc = stand_in(model, "[not ended]", &model->open_stack);
+    for (unsigned cls = 0; rc == 0 && cls < LOCK_CLASS_COUNT; cls++)
+        rc = stand_in(model, BLAME_RULES[cls].nobody, &model->holder_stacks[cls]);
+
+    for (uint32_t i = 0; rc == 0 && i < model->wait_count; i++) {
+        const struct model_wait *wait = &model->waits[i];
+        struct frame_entry *site = (struct frame_entry *)wait->owner_site;
+        if (site && site->stack == MODEL_NONE) {
+            site->stack = model_stack_intern(model, &wait->owner_site, 1, 0);
+            rc = site->stack == MODEL_NONE ? -ENOMEM : 0;
+        }
+        if (rc == 0 && (wait->flags & MODEL_WAIT_OPEN) && wait->owner != MODEL_NONE &&
+            model->thread_extras[wait->owner].held_stack == MODEL_NONE) {
+            const char *text = intern_format(model, "[still held by %s]", model->threads[wait->owner].name);
+            rc = text ? stand_in(model, text, &model->thread_extras[wait->owner].held_stack) : -ENOMEM;
+        }
+    }
+    return rc;
+}
+
+/* One lock's releases, by time, and the sum of charges on its way out. */
+struct blame_run {
+    const struct model *model;
+    const struct blame_rule *rule;
+    const uint32_t *releases;
+    uint64_t *times; /* of the releases, side by side for the searches */
+    uint32_t count;
+    uint32_t *next_other; /* for each release, the next one by another thread than its own */
+    uint64_t *by_thread;  /* thread << 32 | place, sorted; NULL until somebody asks */
+    uint32_t *spanned;    /* differences: how many waits span the segment that ends here */
+    uint32_t *longest; /* a tree of count leaves: the place with the longest segment; NULL until asked for */
+    blame_add *add;
+    void *context;
+};
+
+static const struct model_release *release_at(const struct blame_run *run, uint32_t place) {
+    return &run->model->releases[run->releases[place]];
+}
+
+static int charge(const struct blame_run *run, uint32_t stack, uint32_t thread, uint64_t ns, uint64_t count) {
+    struct blame_share share = {.stack = stack == MODEL_NONE ? run->model->unknown_stack : stack,
+                                .thread = thread,
+                                .ns = ns,
+                                .count = count};
+    return ns || count ? run->add(run->context, &share) : 0;
+}
+
+static int charge_release(const struct blame_run *run, uint32_t place, uint64_t ns, uint64_t count) {
+    const struct model_release *release = release_at(run, place);
+    return charge(run, release->stack, release->thread, ns, count);
+}
+
+/* The first place from `from` on whose time is past `time`, searched from near to far. */
+static uint32_t place_after(const struct blame_run *run, uint32_t from, uint64_t time) {
+    uint32_t low = from, step = 1;
+    while (low < run->count && run->times[low] <= time) {
+        low = run->count - low > step ? low + step : run->count;
+        step *= 2;
+    }
+    /* Between from and low; low itself is past it or the end. */
+    uint32_t high = low;
+    low = from;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (run->times[middle] <= time)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* The first place from `from` on of a release by `thread`, MODEL_NONE if there is none. */
+static int place_of_thread(struct blame_run *run, uint32_t from, uint32_t thread, uint32_t *ret_place) {
+    if (!run->by_thread) {
+        run->by_thread = malloc((size_t)run->count * sizeof(*run->by_thread));
+        if (!run->by_thread)
+            return -ENOMEM;
+        for (uint32_t i = 0; i < run->count; i++)
+            run->by_thread[i] = (uint64_t)release_at(run, i)->thread << 32 | i;
+        int rc = sort_by_u64(run->by_thread, run->count, sizeof(*run->by_thread), 0);
+        if (rc < 0)
+            return rc;
+    }
+    uint64_t wanted = (uint64_t)thread << 32 | from;
+    uint32_t low = 0, high = run->count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (run->by_thread[middle] < wanted)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    bool found = low < run->count && run->by_thread[low] >> 32 == thread;
+    *ret_place = found ? (uint32_t)run->by_thread[low] : MODEL_NONE;
+    return 0;
+}
+
+/* Whether the release at place, which is after the wait's end, may be the one that ended it. A hold
+ * that is known to span the end is the one, however late its stamp; a wait that timed out was not
+ * ended at all, so the hold that it gave up on may have gone on for any time. */
+static bool may_have_ended(const struct blame_run *run, const struct model_wait *wait, uint32_t place,
+                           uint64_t slack) {
+    const struct model_release *release = release_at(run, place);
+    if (wait->mode == LOCK_CLASS_RWLOCK_READ && release->mode == LOCK_CLASS_RWLOCK_READ)
+        return false;
+    if (release->held == 0)
+        return release->time - wait->end <= slack;
+    if (release->held > release->time || release->time - release->held > wait->end)
+        return false;
+    return release->time - wait->end <= OWNER_SLACK_NS || (wait->flags & WAIT_TIMED_OUT);
+}
+
+/* after: the first release past the wait's end. */
+static uint32_t place_of_late_stamp(const struct blame_run *run, const struct model_wait *wait,
+                                    uint32_t after) {
+    uint32_t place = after;
+    /* The last to arrive at a barrier ends its own wait. */
+    if (place < run->count && release_at(run, place)->thread == wait->thread && !run->rule->nearest)
+        place = run->next_other[place];
+    return place < run->count && may_have_ended(run, wait, place, RELEASE_SLACK_NS) ? place : MODEL_NONE;
+}
+
+static int charge_unreleased(struct blame_run *run, const struct model_wait *wait, uint32_t after) {
+    const struct model *model = run->model;
+    uint64_t ns = wait->end - wait->begin;
+    /* Refused because the thread has it already (EDEADLK): nobody else is to blame. */
+    if (run->rule->split && wait->owner == wait->thread && wait->flags & WAIT_FAILED)
+        return charge(run, wait->stack, wait->thread, ns, 1);
+    uint32_t late = place_of_late_stamp(run, wait, after), by_owner = MODEL_NONE;
+    bool owned = wait->owner != MODEL_NONE && wait->owner != wait->thread && run->rule->split;
+    if (owned && after < run->count && (late == MODEL_NONE || release_at(run, late)->thread != wait->owner)) {
+        int rc = place_of_thread(run, after, wait->owner, &by_owner);
+        if (rc < 0)
+            return rc;
+        if (by_owner != MODEL_NONE && may_have_ended(run, wait, by_owner, RELEASE_SLACK_NS))
+            late = by_owner;
+    }
+    if (late != MODEL_NONE)
+        return charge_release(run, late, ns, 1);
+    if (wait->owner_site)
+        return charge(run, ((const struct frame_entry *)wait->owner_site)->stack, wait->owner, ns, 1);
+    if (by_owner != MODEL_NONE && may_have_ended(run, wait, by_owner, OWNER_SLACK_NS))
+        return charge_release(run, by_owner, ns, 1);
+    return charge(run, model->holder_stacks[model->locks[wait->lock].cls], wait->owner, ns, 1);
+}
+
+/* Who has the time from the last release inside to the wait's end. */
+static struct blame_share tail_share(const struct blame_run *run, const struct model_wait *wait,
+                                     uint32_t last, uint32_t after) {
+    uint64_t tail = wait->end - run->times[last];
+    uint32_t late = place_of_late_stamp(run, wait, after);
+    bool known = late != MODEL_NONE && release_at(run, late)->held != 0;
+    bool nearer = late != MODEL_NONE && late == after && run->times[late] - wait->end < tail;
+    const struct model_release *release = release_at(run, known || nearer ? late : last);
+    return (struct blame_share){.stack = release->stack, .thread = release->thread, .ns = tail};
+}
+
+static struct blame_share open_share(const struct blame_run *run, const struct model_wait *wait,
+                                     uint64_t ns) {
+    const struct model *model = run->model;
+    uint32_t stack = model->open_stack;
+    if (run->rule->split)
+        stack = wait->owner != MODEL_NONE ? model->thread_extras[wait->owner].held_stack
+                                          : model->holder_stacks[model->locks[wait->lock].cls];
+    return (struct blame_share){.stack = stack, .thread = wait->owner, .ns = ns};
+}
+
+static uint64_t segment_ns(const struct blame_run *run, uint32_t place) {
+    return place == 0 ? 0 : run->times[place] - run->times[place - 1];
+}
+
+static uint32_t longer_segment(const struct blame_run *run, uint32_t a, uint32_t b) {
+    return segment_ns(run, b) > segment_ns(run, a) ? b : a;
+}
+
+/* The place of the longest segment from `from` to before `to`, which is more than from. */
+static int longest_segment(struct blame_run *run, uint32_t from, uint32_t to, uint32_t *ret_place) {
+    uint32_t best = from, count = run->count;
+    if (to - from <= SEGMENTS_WALKED) {
+        for (uint32_t i = from; i < to; i++)
+            best = longer_segment(run, best, i);
+        *ret_place = best;
+        return 0;
+    }
+    if (!run->longest) {
+        if (!(run->longest = malloc(2 * (size_t)count * sizeof(*run->longest))))
+            return -ENOMEM;
+        for (uint32_t i = 0; i < count; i++)
+            run->longest[(size_t)count + i] = i;
+        for (size_t i = count - 1; i > 0; i--)
+            run->longest[i] = longer_segment(run, run->longest[2 * i], run->longest[2 * i + 1]);
+    }
+    for (size_t low = (size_t)count + from, high = (size_t)count + to; low < high; low /= 2, high /= 2) {
+        if (low % 2)
+            best = longer_segment(run, best, run->longest[low++]);
+        if (high % 2)
+            best = longer_segment(run, best, run->longest[--high]);
+    }
+    *ret_place = best;
+    return 0;
+}
+
+static int add_share(const struct blame_run *run, const struct blame_share *share) {
+    return charge(run, share->stack, share->thread, share->ns, share->count);
+}
+
+/* A wait with releases inside: from first to before after. */
+static int charge_split(struct blame_run *run, const struct model_wait *wait, uint32_t first,
+                        uint32_t after) {
+    const struct model_release *opening = release_at(run, first);
+    struct blame_share head = {
+        .stack = opening->stack, .thread = opening->thread, .ns = opening->time - wait->begin};
+    struct blame_share tail = wait->flags & MODEL_WAIT_OPEN
+                                  ? open_share(run, wait, wait->end - run->times[after - 1])
+                                  : tail_share(run, wait, after - 1, after);
+    uint32_t middle = first;
+    uint64_t middle_ns = 0;
+    if (first + 1 < after) {
+        int rc = longest_segment(run, first + 1, after, &middle);
+        if (rc < 0)
+            return rc;
+        middle_ns = segment_ns(run, middle);
+    }
+    int rc = 0;
+    if (middle_ns > head.ns && middle_ns > tail.ns)
+        rc = charge_release(run, middle, 0, 1);
+    else if (head.ns > tail.ns)
+        head.count = 1;
+    else
+        tail.count = 1;
+    /* Unsigned and wrapping: the running sum is right again where it is read. */
+    run->spanned[first + 1]++;
+    run->spanned[after]--;
+    if (rc == 0)
+        rc = add_share(run, &head);
+    return rc == 0 ? add_share(run, &tail) : rc;
+}
+
+/* A wait that goes to one alone. */
+static int charge_whole(struct blame_run *run, const struct model_wait *wait, uint32_t first,
+                        uint32_t after) {
+    uint64_t ns = wait->end - wait->begin;
+    if (wait->flags & MODEL_WAIT_OPEN) {
+        struct blame_share share = open_share(run, wait, ns);
+        share.count = 1;
+        return add_share(run, &share);
+    }
+    if (!run->rule->split && (wait->flags & WAIT_TIMED_OUT))
+        return charge(run, run->model->timeout_stack, MODEL_NONE, ns, 1);
+    /* Who lets the others go at a barrier arrives in the same call: its release is at its own begin. */
+    if (run->rule->nearest && first > 0 && run->times[first - 1] == wait->begin &&
+        release_at(run, first - 1)->thread == wait->thread)
+        return charge_release(run, first - 1, ns, 1);
+    if (first == after)
+        return charge_unreleased(run, wait, after);
+    uint32_t late = run->rule->nearest ? place_of_late_stamp(run, wait, after) : MODEL_NONE;
+    bool nearer = late != MODEL_NONE && run->times[late] - wait->end < wait->end - run->times[after - 1];
+    return charge_release(run, nearer ? late : after - 1, ns, 1);
+}
+
+/* first: the first release past the wait's begin. */
+static int charge_wait(struct blame_run *run, const struct model_wait *wait, uint32_t first) {
+    uint32_t after = place_after(run, first, wait->end);
+    return run->rule->split && first < after ? charge_split(run, wait, first, after)
+                                             : charge_whole(run, wait, first, after);
+}
+
+int blame_lock(const struct model *model, uint32_t lock, const struct wait_filter *filter, blame_add *add,
+               void *context) {
+    const uint32_t *waits = model->lock_waits + model->lock_wait_first[lock];
+    uint32_t wait_count = model->lock_wait_first[lock + 1] - model->lock_wait_first[lock];
+    struct blame_run run = {
+        .model = model,
+        .rule = &BLAME_RULES[model->locks[lock].cls],
+        .releases = model->lock_releases + model->lock_release_first[lock],
+        .count = model->lock_release_first[lock + 1] - model->lock_release_first[lock],
+        .add = add,
+        .context = context,
+    };
+    if (wait_count == 0)
+        return 0;
+
+    int rc = -ENOMEM;
+    run.times = malloc(((size_t)run.count + 1) * sizeof(*run.times));
+    run.next_other = malloc(((size_t)run.count + 1) * sizeof(*run.next_other));
+    run.spanned = calloc((size_t)run.count + 1, sizeof(*run.spanned));
+    if (!run.times || !run.next_other || !run.spanned)
+        goto cleanup;
+    for (uint32_t i = run.count; i-- > 0;) {
+        bool same = i + 1 < run.count && release_at(&run, i + 1)->thread == release_at(&run, i)->thread;
+        run.times[i] = release_at(&run, i)->time;
+        run.next_other[i] = same ? run.next_other[i + 1] : i + 1;
+    }
+
+    rc = 0;
+    uint32_t first = 0;
+    for (uint32_t i = 0; rc == 0 && i < wait_count; i++) {
+        const struct model_wait *wait = &model->waits[waits[i]];
+        if (!wait_matches(model, filter, wait))
+            continue;
+        first = place_after(&run, first, wait->begin);
+        rc = charge_wait(&run, wait, first);
+    }
+    uint32_t spanning = 0;
+    for (uint32_t i = 0; rc == 0 && i < run.count; i++) {
+        spanning += run.spanned[i];
+        if (spanning != 0)
+            rc = charge_release(&run, i, segment_ns(&run, i) * spanning, 0);
+    }
+cleanup:
+    free(run.times);
+    free(run.next_other);
+    free(run.by_thread);
+    free(run.spanned);
+    free(run.longest);
+    return rc;
+}

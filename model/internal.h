@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the files of this room know of each other. A model is made in this order, each step using
+ * only what is before it:
+ *
+ *   load.c           rows become arrays; ids become indexes
+ *   settle.c         frames and stacks are expanded and merged, open waits made, all sorted
+ *   thread_role.c    names and roles of threads
+ *   idle.c           which waits are idle
+ *   lock_label.c     names of locks
+ *   lock_stats.c     numbers of locks, their order, and through blame.c their sites
+ *   thread_states.c  where each thread's time went
+ *   verdict.c        all of it in a sentence
+ */
+#ifndef WAITSCOPE_MODEL_INTERNAL_H
+#define WAITSCOPE_MODEL_INTERNAL_H
+
+#include "model/model.h"
+#include "model/store.h"
+
+enum frame_nature {
+    FRAME_APPLICATION = 0,
+    FRAME_WRAPPER, /* of a library, between the program and the lock */
+    FRAME_START,   /* that every thread has at its root: clone, start_thread, _start */
+    FRAME_MAIN,    /* main() */
+};
+
+/* A frame is always the first member of an entry, so a pointer to one leads to the other. */
+struct frame_entry {
+    struct model_frame frame;
+    uint32_t stack; /* of this one frame, MODEL_NONE if there is no need of it */
+    uint8_t nature; /* enum frame_nature */
+};
+
+/* What is known of a thread beyond struct model_thread. */
+struct thread_extra {
+    const struct model_frame *routine; /* outermost frame of the start routine; NULL unknown */
+    uint32_t routine_location;
+    uint32_t held_stack;            /* stand-in stack "[still held by NAME]", MODEL_NONE */
+    uint64_t last_event;            /* end of its last wait or time of its last release */
+    struct trace_snapshot snapshot; /* its last; ids turned to indexes */
+    uint64_t emitted, slow_paths, cost_samples, cost_ns;
+    uint64_t name_time;
+    uint64_t block_lost;
+};
+
+enum lock_mode { LOCK_MODE_OTHER = 0, LOCK_MODE_READ = 1, LOCK_MODES };
+
+struct lock_extra {
+    const char *given_name; /* from the trace; NULL */
+    const char *given_file;
+    uint32_t given_line;
+    uint32_t given_source;
+    uint32_t init_stack, first_location, first_site; /* first_site: stack of that location */
+    uint64_t initial;
+    struct {
+        uint64_t acquisitions, contended, hold_ns, hold_samples;
+    } counts[LOCK_MODES];
+    uint64_t hold_maximum, wait_ns;
+    bool lock_like; /* a semaphore used as a lock */
+};
+
+struct environment_fact {
+    const char *key, *value;
+};
+
+struct model {
+    struct arena arena;
+    struct model_info info;
+    struct model_loss loss;
+    struct model_cost cost;
+
+    struct model_process *processes;
+    uint32_t process_count, process_room;
+    uint64_t *process_how; /* with processes */
+    struct model_thread *threads;
+    struct thread_extra *thread_extras;
+    uint32_t thread_count, thread_room;
+    struct model_lock *locks;
+    struct lock_extra *lock_extras;
+    uint32_t lock_count, lock_room;
+    struct model_wait *waits;
+    uint32_t wait_count, wait_room;
+    struct model_release *releases;
+    uint32_t release_count, release_room;
+    uint64_t *semaphore_takers; /* thread << 32 | lock, as read; until idle.c has run */
+    uint32_t semaphore_taker_count, semaphore_taker_room;
+    struct environment_fact *facts;
+    uint32_t fact_count, fact_room;
+
+    /* Interned: equal content is the same entry (intern.c). */
+    const char **strings;
+    uint32_t string_count, string_room;
+    struct hash_set string_set;
+    struct frame_entry **frames;
+    uint32_t frame_count, frame_room;
+    struct hash_set frame_set;
+    struct model_stack *stacks;
+    uint32_t stack_count, stack_room;
+    struct hash_set stack_set;
+    /* Stand-ins, made by blame_prepare(): "[stack unknown]", "[timed out]", "[not ended]", and by lock
+     * class "[holder unknown]" and its like. */
+    uint32_t unknown_stack, timeout_stack, open_stack, holder_stacks[LOCK_CLASS_COUNT];
+
+    /* See group_by_u32(). */
+    uint32_t *lock_wait_first, *lock_waits;
+    uint32_t *lock_release_first, *lock_releases;
+    uint32_t *thread_wait_first, *thread_waits;
+    struct model_site *sites; /* of all locks */
+    char *verdict;
+};
+
+/* For estimates: what does not fit is the largest number. */
+static inline uint64_t u64_of_double(double value) {
+    return value >= 18446744073709551615.0 ? UINT64_MAX : value > 0 ? (uint64_t)value : 0;
+}
+
+/* intern.c: NULL or MODEL_NONE when out of memory. */
+const char *intern_string(struct model *model, const char *bytes, size_t size);
+const char *intern_format(struct model *model, const char *format, ...) __attribute__((format(printf, 2, 3)));
+const struct model_frame *intern_frame(struct model *model, const struct model_frame *frame);
+uint32_t model_stack_intern(struct model *model, const struct model_frame *const *frames, uint32_t count,
+                            uint32_t flags);
+uint32_t intern_stand_in(struct model *model, const char *text); /* a stack of one frame */
+
+/* frame_nature.c */
+enum frame_nature frame_nature_of(const struct model_frame *frame);
+static inline enum frame_nature frame_nature(const struct model_frame *frame) {
+    return (enum frame_nature)((const struct frame_entry *)frame)->nature;
+}
+bool module_is_agent(const char *module);
+/* The innermost frame that is the program's own, else the innermost; NULL only without frames. */
+const struct model_frame *stack_site(const struct model_stack *stack);
+/* The outermost frame that is the program's own; NULL if there is none. */
+const struct model_frame *stack_root(const struct model_stack *stack);
+
+/* load.c, settle.c */
+struct loader;
+int loader_new(struct model *model, struct loader **ret_loader);
+void loader_free(struct loader *loader);
+/* Takes in the rows of one block. Rows that make no sense are counted in info.bad_rows. */
+int loader_block(struct loader *loader, enum trace_kind_id kind, uint32_t thread, const void *rows,
+                 uint32_t row_count, uint64_t lost);
+/* All rows are in: recording_end is the file's word for the end, 0 if it has none. */
+int loader_settle(struct loader *loader, uint64_t recording_end);
+
+int thread_roles_find(struct model *model);
+int idle_mark(struct model *model);
+int lock_labels_find(struct model *model);
+int lock_stats_find(struct model *model);
+void thread_states_find(struct model *model);
+int verdict_find(struct model *model);
+
+/* idle.c */
+bool model_wait_is_idle(const struct model *model, const struct model_wait *wait);
+
+/* Which waits a question is about. */
+struct wait_filter {
+    bool idle, contended;     /* waits that are, and that are not idle */
+    uint32_t process, thread; /* MODEL_NONE: any */
+};
+static inline bool wait_matches(const struct model *model, const struct wait_filter *filter,
+                                const struct model_wait *wait) {
+    return (wait->idle ? filter->idle : filter->contended) &&
+           (filter->thread == MODEL_NONE || filter->thread == wait->thread) &&
+           (filter->process == MODEL_NONE || filter->process == model->threads[wait->thread].process);
+}
+
+/*
+ * blame.c: charges the matching waits of one lock to those who held it. add is called once or more
+ * for each stack; thread is who held, MODEL_NONE if unknown; the ns of all calls add up to the time of
+ * the waits, the counts to their number. Returns 0, -ENOMEM, or the first non-zero of add.
+ */
+struct blame_share {
+    uint32_t stack, thread;
+    uint64_t ns, count;
+};
+typedef int blame_add(void *context, const struct blame_share *share);
+int blame_lock(const struct model *model, uint32_t lock, const struct wait_filter *filter, blame_add *add,
+               void *context);
+/* Makes the stand-in stacks that blame_lock needs. */
+int blame_prepare(struct model *model);
+
+#endif

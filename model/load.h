@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: MIT */
+/* What load.c gathers and settle.c turns into a model. */
+#ifndef WAITSCOPE_MODEL_LOAD_H
+#define WAITSCOPE_MODEL_LOAD_H
+
+#include "model/internal.h"
+
+struct loaded_module {
+    uint64_t bias;
+    const char *name; /* base name */
+};
+struct loaded_location {
+    uint64_t pc;
+    uint32_t process, module; /* indexes */
+};
+struct loaded_frame {
+    uint64_t sort_key; /* location index, then depth */
+    const char *function, *file;
+    uint32_t line;
+    bool inlined;
+};
+struct loaded_stack {
+    uint32_t first, count; /* of locations in loader.path */
+    uint32_t flags;
+};
+
+struct loader {
+    struct model *model;
+    struct id_map strings, processes, modules, locations, stacks, threads, locks;
+    struct loaded_module *modules_read;
+    uint32_t module_count, module_room;
+    struct loaded_location *locations_read;
+    uint32_t location_count, location_room;
+    struct loaded_frame *frames_read;
+    uint32_t frame_count, frame_room;
+    struct loaded_stack *stacks_read;
+    uint32_t stack_count, stack_room;
+    uint32_t *path; /* location indexes of all stacks */
+    uint32_t path_count, path_room;
+    uint32_t *owner_sites; /* location index for each wait, MODEL_NONE */
+    uint32_t owner_site_room;
+
+    const char **string_of; /* by string index */
+    uint32_t string_count, string_room;
+
+    uint32_t stand_in_process;    /* MODEL_NONE until needed */
+    struct id_map stand_in_locks; /* by process and class */
+    uint64_t last_time;           /* latest time seen */
+    struct trace_end end;         /* of the TRACE_END row */
+    bool ended;
+};
+
+static inline void loader_saw_time(struct loader *loader, uint64_t time) {
+    if (time > loader->last_time)
+        loader->last_time = time;
+}
+
+/* Adds to the model's locks. Returns 0 or -ENOMEM. */
+int loader_lock_add(struct loader *loader, const struct model_lock *lock, const struct lock_extra *extra);
+
+/*
+ * load_events.c: each takes one row of its kind. thread is the index of the block's thread. Returns 0,
+ * -EINVAL for a row that makes no sense, -ENOMEM.
+ */
+int load_wait(struct loader *loader, uint32_t thread, const void *row);
+int load_release(struct loader *loader, uint32_t thread, const void *row);
+int load_count(struct loader *loader, uint32_t thread, const void *row);
+int load_snapshot(struct loader *loader, uint32_t thread, const void *row);
+int load_loss(struct loader *loader, uint32_t thread, const void *row);
+int load_cost(struct loader *loader, uint32_t thread, const void *row);
+int load_end(struct loader *loader, uint32_t thread, const void *row);
+
+#endif

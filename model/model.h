@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reads a trace and answers questions about it. Prints nothing, draws nothing. Everything reached
+ * from a model is const, owned by it, and valid until model_free(). One thread at a time.
+ *
+ * Ids of the trace are turned into array indexes: an index of MODEL_NONE means none or unknown.
+ * These are always valid: the process of a thread and of a lock, the thread and the lock of a wait
+ * and of a release, the stack of a site (stand-ins are made where the trace does not say).
+ *
+ * Every string is valid UTF-8 without control characters; what was not is U+FFFD.
+ */
+#ifndef WAITSCOPE_MODEL_MODEL_H
+#define WAITSCOPE_MODEL_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "format/record.h"
+#include "format/trace.h"
+
+#define MODEL_NONE UINT32_MAX
+
+struct model;
+
+/* Where a thread's time went. Their sum is the thread's life. */
+enum model_state {
+    MODEL_RUNNING,   /* on a CPU, as far as its CPU time says */
+    MODEL_LOCK_WAIT, /* mutex, rwlock, spin lock, lock-like semaphore, barrier */
+    MODEL_BLOCKED,   /* condition or semaphore that is not idle waiting */
+    MODEL_IDLE,      /* waiting for work, joining, sleeping, polling */
+    MODEL_UNKNOWN,   /* neither known to run nor known to wait (I/O, run queue, page faults) */
+    MODEL_STATE_COUNT
+};
+
+struct model_process {
+    uint32_t pid, parent_pid;
+    const char *command, *exe;
+    uint64_t start, end; /* ns */
+    uint64_t cpu_ns;
+    uint32_t exit;  /* enum trace_exit */
+    uint32_t value; /* exit code or signal */
+};
+
+/* A source-level frame. Equal frames are one pointer-equal entry, so frames compare by address. */
+struct model_frame {
+    const char *function; /* never NULL; "[unknown]" or "module+0x1234" where nothing better is known */
+    const char *file;     /* NULL unknown */
+    uint32_t line;
+    const char *module; /* base name, NULL unknown */
+    bool inlined;
+};
+
+/* Leaf first, inlined frames expanded, frames of the agent itself left out. */
+struct model_stack {
+    uint32_t frame_count;
+    const struct model_frame *const *frames;
+    uint32_t flags; /* STACK_TRUNCATED, STACK_INCOMPLETE */
+};
+
+struct model_thread {
+    uint32_t process; /* index */
+    uint32_t tid;
+    const char *name;    /* never NULL */
+    const char *role;    /* "main", "libuv-worker", else the start routine's name; never NULL */
+    uint64_t start, end; /* ns; end: of the recording if it still lived */
+    uint64_t cpu_ns;     /* 0 unknown */
+    uint64_t states_ns[MODEL_STATE_COUNT];
+    uint64_t lost;
+    uint32_t creator; /* thread index, MODEL_NONE */
+    bool ended;       /* its end is known; else it is that of the process or the recording */
+};
+
+/* Of model_wait.flags, beside WAIT_*: had not ended when its thread or the recording did. Made from
+ * the trace's last snapshot, so it has no stack; it counts as a wait of the length it has so far. */
+#define MODEL_WAIT_OPEN 0x80U
+
+struct model_wait {
+    uint64_t begin, end;
+    uint32_t thread, lock;                /* indexes */
+    uint32_t stack;                       /* index, MODEL_NONE */
+    uint32_t owner;                       /* thread index that held it at begin */
+    uint32_t mutex;                       /* for a condition: lock index */
+    const struct model_frame *owner_site; /* innermost frame of where the owner took it; NULL */
+    uint8_t mode;                         /* enum lock_class */
+    uint8_t flags;                        /* WAIT_*, MODEL_WAIT_OPEN */
+    bool idle;                            /* not contention: see model_wait_is_idle in model/idle.c */
+};
+
+struct model_release {
+    uint64_t time, held;
+    uint32_t thread, lock, stack;
+    uint8_t mode, flags;
+};
+
+/* One side of a lock's story: a stack with what it cost others or itself, worst first. */
+struct model_site {
+    uint32_t stack;   /* index */
+    uint64_t ns;      /* waited here, or blamed on here */
+    uint64_t count;   /* waits; of a holder those that it held longest in, each wait once */
+    uint64_t idle_ns; /* the part of ns that is idle; sites are sorted by the other part */
+};
+
+struct model_lock {
+    uint32_t process;
+    uint64_t address;
+    uint32_t generation;
+    enum lock_class cls; /* RWLOCK_WRITE for any rwlock */
+    const char *name;    /* never NULL: "pools[2].lock", "mutex from pool_open" ... */
+    const char *file;    /* where it is declared or was made; NULL unknown */
+    uint32_t line;
+    uint64_t acquisitions, contended;                      /* exact, from the agent's counts */
+    uint64_t wait_total, wait_maximum, wait_p50, wait_p99; /* ns, over recorded waits */
+    uint64_t wait_count;   /* recorded waits, those still open at the end included */
+    uint64_t open_count;   /* of these, still open at the end */
+    uint64_t wait_counted; /* ns, from the agent's counts: known even where a wait's record was lost */
+    uint64_t read_acquisitions, read_contended; /* of a rwlock, the part that was for reading */
+    uint64_t wait_idle;                         /* the part of wait_total that is idle */
+    uint64_t hold_total, hold_maximum;          /* ns */
+    bool hold_estimated;                        /* hold_total is scaled up from timed holds */
+    bool idle;  /* all of its waiting is idle: listed after contention, never ranked with it */
+    bool event; /* not held but waited for: a condition, a signalling semaphore, join, sleep, poll */
+    const struct model_site *waiters, *holders;
+    uint32_t waiter_count, holder_count;
+};
+
+struct model_loss {
+    uint64_t emitted, stored;
+    uint64_t dropped[LOSS_REASON_COUNT];
+};
+
+struct model_cost {
+    uint64_t target_cpu_ns; /* CPU time of all recorded processes, 0 unknown */
+    uint64_t agent_ns;      /* measured in slow paths, scaled from samples */
+    uint64_t slow_paths;
+    uint64_t setup_ns; /* starting the agent, all processes */
+    uint64_t collector_cpu_ns;
+    uint64_t file_bytes;
+};
+
+struct model_info {
+    enum trace_state state; /* TRACE_RECORDING: still growing, or cut short */
+    int stop_errno;
+    uint64_t begin, end;    /* ns, CLOCK_MONOTONIC */
+    uint64_t wall_ns;       /* CLOCK_REALTIME at begin */
+    uint64_t events;        /* waits and releases */
+    uint64_t torn_bytes;    /* at the end of the file, not used */
+    uint64_t damaged_bytes; /* in its middle, passed over */
+    uint64_t bad_rows; /* left out because they made no sense, such as a wait that ends before it begins */
+};
+
+/*
+ * Opens and reads a trace. On failure returns -errno and fills ret_why (if not NULL) with one line
+ * that says what is wrong without naming the file: -ENOENT, -EACCES, -ENOEXEC (no trace),
+ * -EPROTO (newer version), -EBADMSG (damaged at its start), -ENOMEM. A torn tail is no failure.
+ */
+int model_open(const char *path, struct model **ret_model, char *ret_why, size_t why_bytes);
+void model_free(struct model *model); /* NULL is fine */
+
+const struct model_info *model_info(const struct model *model);
+const struct model_loss *model_loss(const struct model *model);
+const struct model_cost *model_cost(const struct model *model);
+
+/* Arrays; the count is returned through ret_count, never NULL. */
+const struct model_process *model_processes(const struct model *model, uint32_t *ret_count);
+const struct model_thread *model_threads(const struct model *model, uint32_t *ret_count);
+/* Worst first: contention by non-idle wait, then the idle ones, then the never contended. */
+const struct model_lock *model_locks(const struct model *model, uint32_t *ret_count);
+/* By begin time. wait.lock and release.lock index model_locks(). */
+const struct model_wait *model_waits(const struct model *model, uint32_t *ret_count);
+/* By time. */
+const struct model_release *model_releases(const struct model *model, uint32_t *ret_count);
+const struct model_stack *model_stacks(const struct model *model, uint32_t *ret_count);
+/* Indexes of one lock's or one thread's waits (by begin) and of one lock's releases (by time). An
+ * index past the end has none. */
+const uint32_t *model_lock_waits(const struct model *model, uint32_t lock, uint32_t *ret_count);
+const uint32_t *model_lock_releases(const struct model *model, uint32_t lock, uint32_t *ret_count);
+const uint32_t *model_thread_waits(const struct model *model, uint32_t thread, uint32_t *ret_count);
+/* The process that the recording is about: the launched command, else the earliest. MODEL_NONE if
+ * there is none. */
+uint32_t model_target(const struct model *model);
+/* Whether a frame is the program's own: not the C or C++ library's, a lock wrapper's or a thread
+ * start's. frame is one of the model's. */
+bool model_frame_is_application(const struct model_frame *frame);
+/* "mutex", "rwlock", "condition" ...; never NULL. */
+const char *model_class_name(unsigned cls);
+/* key=value facts of the run, in trace order. */
+const char *model_environment(const struct model *model, uint32_t index,
+                              const char **ret_value); /* NULL past the end */
+
+/* Stack trees, for flame graphs. */
+enum model_tree_kind {
+    MODEL_TREE_WAIT,  /* time waited, by the waiter's stack */
+    MODEL_TREE_BLAME, /* the same time, by the stack of who held or woke */
+};
+struct model_tree_filter {
+    bool include_idle;
+    uint32_t process, thread, lock; /* MODEL_NONE: any */
+};
+/* Nodes in depth-first order, node 0 the root (frame NULL). Children follow their parent, widest first. */
+struct model_tree_node {
+    const struct model_frame *frame; /* NULL at the root */
+    const char *label;               /* for synthetic nodes, such as a lock's name or a thread's; else NULL */
+    uint32_t parent, depth, subtree; /* subtree: nodes below this one */
+    uint64_t total_ns, self_ns, count;
+};
+struct model_tree;
+/* Returns 0, -EINVAL where an index of the filter is out of range, -ENOMEM. A tree without waits is its root.
+ */
+int model_tree_build(const struct model *model, enum model_tree_kind kind,
+                     const struct model_tree_filter *filter, struct model_tree **ret_tree);
+void model_tree_free(struct model_tree *tree);
+const struct model_tree_node *model_tree_nodes(const struct model_tree *tree, uint32_t *ret_count);
+
+/* The answer in words: who waits, for what, who holds it and where. Made in one place for every
+ * view. Writes at most bytes, always terminated. */
+void model_verdict(const struct model *model, char *ret_text, size_t bytes);
+
+#endif

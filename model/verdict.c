@@ -1,0 +1,363 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The answer in words. Said in this order, each only where the evidence carries it: a deadlock, the
+ * worst lock with who waited and who held it where, or that nobody waited, and losses that make the
+ * numbers doubtful.
+ */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/internal.h"
+#include "model/words.h"
+
+#define VERDICT_BYTES 1024
+#define NAME_BYTES 160
+#define DEADLOCK_MIN_NS 200000000ULL /* the last tick's owners were read racily: a cycle must last */
+#define DEADLOCK_NAMED_MAX 4
+
+struct text {
+    char bytes[VERDICT_BYTES];
+    size_t used;
+};
+
+static void __attribute__((format(printf, 2, 3))) say(struct text *text, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int size = vsnprintf(text->bytes + text->used, sizeof(text->bytes) - text->used, format, arguments);
+    va_end(arguments);
+    if (size > 0)
+        text->used += (size_t)size;
+    if (text->used >= sizeof(text->bytes))
+        text->used = sizeof(text->bytes) - 1;
+}
+
+/* A thread's name, with its id where others have the same. */
+static const char *thread_words(const struct model *model, uint32_t index, char *buffer, size_t bytes) {
+    const struct model_thread *thread = &model->threads[index];
+    bool alone = true;
+    for (uint32_t i = 0; i < model->thread_count && alone; i++)
+        alone = i == index || strcmp(model->threads[i].name, thread->name) != 0;
+    if (alone)
+        return thread->name;
+    snprintf(buffer, bytes, "%s (%u)", thread->name, thread->tid);
+    return buffer;
+}
+
+/* How waiting for each class is told: "... waited 1 s ON lock, mostly WHEN main DID in f". */
+static const struct phrase {
+    const char *on, *when, *did;
+} PHRASES[LOCK_CLASS_COUNT] = {
+    [LOCK_CLASS_NONE] = {"on", "while", "held it"},
+    [LOCK_CLASS_MUTEX] = {"on", "while", "held it"},
+    [LOCK_CLASS_RWLOCK_READ] = {"on", "while", "held it"},
+    [LOCK_CLASS_RWLOCK_WRITE] = {"on", "while", "held it"},
+    [LOCK_CLASS_SPIN] = {"on", "while", "held it"},
+    [LOCK_CLASS_CONDITION] = {"on", "until", "signalled it"},
+    [LOCK_CLASS_SEMAPHORE] = {"on", "until", "posted it"},
+    [LOCK_CLASS_BARRIER] = {"at", "until", "arrived"},
+    [LOCK_CLASS_JOIN] = {"in", "until", "ended"},
+    [LOCK_CLASS_SLEEP] = {"in", "until", "ended"},
+    [LOCK_CLASS_POLL] = {"in", "until", "ended"},
+};
+
+/* The wait that blocks each thread on the owner of a lock at its end, MODEL_NONE. */
+static uint32_t *blocking_waits(const struct model *model) {
+    uint32_t *waits = malloc(((size_t)model->thread_count + 1) * sizeof(*waits));
+    if (!waits)
+        return NULL;
+    memset(waits, 0xff, ((size_t)model->thread_count + 1) * sizeof(*waits));
+    for (uint32_t i = 0; i < model->wait_count; i++) {
+        const struct model_wait *wait = &model->waits[i];
+        if ((wait->flags & MODEL_WAIT_OPEN) && wait->owner != MODEL_NONE && !model->locks[wait->lock].event &&
+            wait->end == model->threads[wait->thread].end)
+            waits[wait->thread] = i;
+    }
+    return waits;
+}
+
+/* A thread on a cycle of owners, MODEL_NONE if there is none. Each thread is visited once: it has one
+ * wait, so it leads to one other. */
+static uint32_t find_cycle(const struct model *model, const uint32_t *waits, uint32_t *visited) {
+    for (uint32_t start = 0; start < model->thread_count; start++) {
+        uint32_t thread = start;
+        while (thread != MODEL_NONE && visited[thread] == 0 && waits[thread] != MODEL_NONE) {
+            visited[thread] = start + 1;
+            thread = model->waits[waits[thread]].owner;
+        }
+        if (thread == MODEL_NONE || waits[thread] == MODEL_NONE || visited[thread] != start + 1)
+            continue;
+        uint64_t since = 0, until = UINT64_MAX;
+        uint32_t at = thread;
+        do {
+            const struct model_wait *wait = &model->waits[waits[at]];
+            since = wait->begin > since ? wait->begin : since;
+            until = wait->end < until ? wait->end : until;
+            at = wait->owner;
+        } while (at != thread);
+        if (until > since && until - since >= DEADLOCK_MIN_NS)
+            return thread;
+    }
+    return MODEL_NONE;
+}
+
+static int say_deadlock(struct text *text, const struct model *model) {
+    char name[NAME_BYTES], thread[NAME_BYTES];
+    int rc = -ENOMEM;
+    uint32_t *waits = blocking_waits(model);
+    uint32_t *visited = calloc((size_t)model->thread_count + 1, sizeof(*visited));
+    if (!waits || !visited)
+        goto cleanup;
+    rc = 0;
+    uint32_t first = find_cycle(model, waits, visited);
+    if (first == MODEL_NONE)
+        goto cleanup;
+    uint32_t length = 0, at = first;
+    do {
+        length++;
+        at = model->waits[waits[at]].owner;
+    } while (at != first);
+    say(text, "Deadlock suspected: ");
+    for (uint32_t i = 0; i < length && i < DEADLOCK_NAMED_MAX; i++) {
+        const struct model_wait *wait = &model->waits[waits[at]];
+        if (i > 0)
+            say(text, ", %s", i + 1 == length ? "and " : "");
+        say(text, "%s waits for %s", thread_words(model, at, thread, sizeof(thread)),
+            words_lock(&model->locks[wait->lock], name, sizeof(name)));
+        if (wait->owner == at)
+            say(text, ", which it holds itself");
+        else
+            say(text, " held by %s", thread_words(model, wait->owner, thread, sizeof(thread)));
+        at = wait->owner;
+    }
+    if (length > DEADLOCK_NAMED_MAX)
+        say(text, " and so on, %u threads in a circle", length);
+    say(text, ". ");
+cleanup:
+    free(waits);
+    free(visited);
+    return rc;
+}
+
+/* Time by thread or by stack. */
+struct sums {
+    uint64_t *ns;
+    uint32_t count;
+    uint32_t stack; /* by thread: only what is charged to this stack; MODEL_NONE: by stack */
+};
+
+static int sums_new(struct sums *sums, uint32_t count, uint32_t stack) {
+    *sums = (struct sums){.ns = calloc((size_t)count + 1, sizeof(*sums->ns)), .count = count, .stack = stack};
+    return sums->ns ? 0 : -ENOMEM;
+}
+
+/* The index of the largest, MODEL_NONE if all are 0; ret_others: how many are not 0. */
+static uint32_t sums_largest(const struct sums *sums, uint32_t *ret_others) {
+    uint32_t best = MODEL_NONE, count = 0;
+    for (uint32_t i = 0; i < sums->count; i++) {
+        count += sums->ns[i] > 0;
+        if (sums->ns[i] > 0 && (best == MODEL_NONE || sums->ns[i] > sums->ns[best]))
+            best = i;
+    }
+    *ret_others = count;
+    return best;
+}
+
+static int sums_add(void *context, const struct blame_share *share) {
+    struct sums *sums = context;
+    if (sums->stack == MODEL_NONE)
+        sums->ns[share->stack] += share->ns;
+    else if (share->stack == sums->stack && share->thread != MODEL_NONE)
+        sums->ns[share->thread] += share->ns;
+    return 0;
+}
+
+/* total: the time waited; ns: the part of it that is charged to stack, by whom is in holders. */
+static void say_holder(struct text *text, const struct model *model, uint32_t index, uint64_t total,
+                       uint32_t stack, uint64_t ns, const struct sums *holders) {
+    const struct model_lock *lock = &model->locks[index];
+    const struct phrase *phrase = &PHRASES[lock->cls];
+    char name[NAME_BYTES], who[NAME_BYTES], share[WORDS_BYTES];
+    const char *how = ns >= total - total / 20 ? "" : ns >= total / 2 ? "mostly " : NULL;
+    if (!how)
+        snprintf(name, sizeof(name), "%s of it ", words_share(ns, total, share, sizeof(share)));
+    say(text, ", %s", how ? how : name);
+
+    uint32_t others, thread = sums_largest(holders, &others);
+    bool one = thread != MODEL_NONE && holders->ns[thread] >= ns - ns / 5;
+    if (stack == model->timeout_stack)
+        say(text, "until it timed out");
+    else if (stack == model->open_stack)
+        say(text, "with nobody to end it");
+    else if (stack == model->holder_stacks[lock->cls])
+        say(text, "by whom is not known");
+    else if (thread != MODEL_NONE && stack == model->thread_extras[thread].held_stack)
+        say(text, "because %s still held it at the end", thread_words(model, thread, who, sizeof(who)));
+    else {
+        say(text, "%s ", phrase->when);
+        if (one)
+            say(text, "%s %s", thread_words(model, thread, who, sizeof(who)), phrase->did);
+        else if (others > 1)
+            say(text, "%u threads %s", others, phrase->did);
+        else
+            say(text, "another thread %s", phrase->did);
+        const struct model_frame *frame = stack_site(&model->stacks[stack]);
+        if (stack != model->unknown_stack && frame)
+            say(text, " in %s", words_site(frame, name, sizeof(name)));
+    }
+}
+
+/* Who held the lock while the waits of the filter went on, and where for most of that time. */
+static int say_holders(struct text *text, const struct model *model, uint32_t index, uint64_t total,
+                       const struct wait_filter *filter) {
+    struct sums stacks = {.ns = NULL}, threads = {.ns = NULL};
+    int rc = sums_new(&stacks, model->stack_count, MODEL_NONE);
+    if (rc == 0)
+        rc = blame_lock(model, index, filter, sums_add, &stacks);
+    if (rc < 0)
+        goto cleanup;
+    uint32_t others, stack = sums_largest(&stacks, &others);
+    if (stack == MODEL_NONE)
+        goto cleanup;
+    rc = sums_new(&threads, model->thread_count, stack);
+    if (rc == 0)
+        rc = blame_lock(model, index, filter, sums_add, &threads);
+    if (rc == 0)
+        say_holder(text, model, index, total, stack, stacks.ns[stack], &threads);
+cleanup:
+    free(stacks.ns);
+    free(threads.ns);
+    return rc;
+}
+
+static int say_worst(struct text *text, const struct model *model, uint32_t index) {
+    const struct model_lock *lock = &model->locks[index];
+    char name[NAME_BYTES], who[NAME_BYTES], time[WORDS_BYTES];
+    uint64_t total = lock->wait_total - lock->wait_idle;
+    struct wait_filter filter = {.contended = true, .process = MODEL_NONE, .thread = MODEL_NONE};
+    struct sums waiting;
+    int rc = sums_new(&waiting, model->thread_count, MODEL_NONE);
+    if (rc < 0)
+        return rc;
+    for (uint32_t i = model->lock_wait_first[index]; i < model->lock_wait_first[index + 1]; i++) {
+        const struct model_wait *wait = &model->waits[model->lock_waits[i]];
+        if (!wait->idle)
+            waiting.ns[wait->thread] += wait->end - wait->begin;
+    }
+    uint32_t waiters, worst = sums_largest(&waiting, &waiters);
+    const char *on = PHRASES[lock->cls].on;
+    words_lock(lock, name, sizeof(name));
+    if (worst != MODEL_NONE && (waiters == 1 || waiting.ns[worst] >= total - total / 3)) {
+        filter.thread = worst;
+        total = waiting.ns[worst];
+        say(text, "%s waited %s %s %s", thread_words(model, worst, who, sizeof(who)),
+            words_time(total, time, sizeof(time)), on, name);
+    } else {
+        say(text, "%u threads waited %s in all %s %s", waiters, words_time(total, time, sizeof(time)), on,
+            name);
+    }
+    rc = say_holders(text, model, index, total, &filter);
+    say(text, ". ");
+    free(waiting.ns);
+    return rc;
+}
+
+static void say_no_waits(struct text *text, const struct model *model) {
+    char count[WORDS_BYTES], taken[WORDS_BYTES], time[WORDS_BYTES];
+    uint64_t acquisitions = 0, contended = 0, wait_ns = 0, locks = 0;
+    for (uint32_t i = 0; i < model->lock_count; i++) {
+        const struct model_lock *lock = &model->locks[i];
+        if (lock->event || lock->acquisitions == 0 || lock->cls == LOCK_CLASS_BARRIER)
+            continue;
+        locks++;
+        acquisitions += lock->acquisitions;
+        contended += lock->contended;
+        wait_ns += lock->wait_counted;
+    }
+    words_count(locks, count, sizeof(count));
+    words_count(acquisitions, taken, sizeof(taken));
+    if (model->thread_count == 0)
+        say(text, "Nothing was recorded: no thread reported. ");
+    else if (contended > 0)
+        say(text,
+            "%s of %s acquisitions of a lock waited, %s in all, but the records of these waits are missing. ",
+            words_count(contended, count, sizeof(count)), taken, words_time(wait_ns, time, sizeof(time)));
+    else if (locks == 0)
+        say(text, "No thread took a lock. ");
+    else
+        say(text, "No thread waited for a lock: %s %s taken %s times without contention. ", count,
+            locks == 1 ? "lock was" : "locks were", taken);
+}
+
+/* The lock to name, MODEL_NONE if nobody waited. Locks come before events unless they hardly matter. */
+static uint32_t worst_lock(const struct model *model, uint64_t *ret_total, uint64_t *ret_lives) {
+    uint32_t lock = MODEL_NONE, event = MODEL_NONE;
+    uint64_t lives = 0, total = 0;
+    for (uint32_t i = 0; i < model->thread_count; i++)
+        lives += model->threads[i].end - model->threads[i].start;
+    for (uint32_t i = 0; i < model->lock_count; i++) {
+        uint64_t wait = model->locks[i].wait_total - model->locks[i].wait_idle;
+        if (wait == 0)
+            break; /* worst first */
+        total += wait;
+        uint32_t *best = model->locks[i].event ? &event : &lock;
+        if (*best == MODEL_NONE)
+            *best = i;
+    }
+    *ret_total = total;
+    *ret_lives = lives;
+    if (lock == MODEL_NONE)
+        return event;
+    /* The lower index is the worse one. */
+    if (event != MODEL_NONE && event < lock &&
+        model->locks[lock].wait_total - model->locks[lock].wait_idle < lives / 1000)
+        return event;
+    return lock;
+}
+
+int verdict_find(struct model *model) {
+    struct text text = {.used = 0};
+    char share[WORDS_BYTES], time[WORDS_BYTES];
+    int rc = say_deadlock(&text, model);
+    if (rc < 0)
+        return rc;
+    uint64_t total, lives, dropped = 0;
+    uint32_t worst = worst_lock(model, &total, &lives);
+    if (worst == MODEL_NONE) {
+        say_no_waits(&text, model);
+    } else {
+        if (total < lives / 200 && text.used == 0)
+            say(&text, "Hardly any waiting, %s in all (%s of the threads' time). ",
+                words_time(total, time, sizeof(time)), words_share(total, lives, share, sizeof(share)));
+        if ((rc = say_worst(&text, model, worst)) < 0)
+            return rc;
+        uint64_t its = model->locks[worst].wait_total - model->locks[worst].wait_idle;
+        if (its < total - total / 10)
+            say(&text, "That lock has %s of all waiting. ", words_share(its, total, share, sizeof(share)));
+    }
+    for (unsigned i = 0; i < LOSS_REASON_COUNT; i++)
+        dropped += model->loss.dropped[i];
+    if (dropped > model->loss.emitted / 100)
+        say(&text, "%s of the events were lost, so these times are too low. ",
+            words_share(dropped, model->loss.emitted, share, sizeof(share)));
+    while (text.used > 0 && text.bytes[text.used - 1] == ' ')
+        text.bytes[--text.used] = '\0';
+    model->verdict = strdup(text.bytes);
+    return model->verdict ? 0 : -ENOMEM;
+}
+
+void model_verdict(const struct model *model, char *ret_text, size_t bytes) {
+    if (bytes == 0)
+        return;
+    size_t size = strlen(model->verdict);
+    if (size >= bytes) {
+        size = bytes - 1;
+        /* Not in the middle of a character. */
+        while (size > 0 && ((unsigned char)model->verdict[size] & 0xc0) == 0x80)
+            size--;
+    }
+    memcpy(ret_text, model->verdict, size);
+    ret_text[size] = '\0';
+}
