@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+#include "viewer/report/text.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/words.h"
+#include "viewer/report/text_part.h"
+#include "viewer/report/thread_order.h"
+
+#define WIDTH_MIN 60
+#define THREADS_SHOWN 20
+#define FACT_KEY_COLUMNS 20
+
+static void print_target(const struct report *report) {
+    uint32_t count, target = model_target(report->model);
+    const struct model_process *processes = model_processes(report->model, &count);
+    const struct model_info *info = model_info(report->model);
+    char time[WORDS_BYTES], facts[LINE_BYTES], command[LINE_BYTES], end[WORDS_BYTES] = "";
+    words_time(info->end - info->begin, time, sizeof(time));
+    if (target == MODEL_NONE) {
+        fprintf(report->page.file, "no process, %s\n", time);
+        return;
+    }
+    const struct model_process *process = &processes[target];
+    if (process->exit == TRACE_EXIT_CODE)
+        snprintf(end, sizeof(end), ", exit code %" PRIu32, process->value);
+    else if (process->exit == TRACE_EXIT_SIGNAL)
+        snprintf(end, sizeof(end), ", killed by signal %" PRIu32, process->value);
+    snprintf(facts, sizeof(facts), "pid %" PRIu32 "%s, recorded for %s", process->pid, end, time);
+    if (count > 1)
+        snprintf(facts + strlen(facts), sizeof(facts) - strlen(facts), ", %" PRIu32 " processes", count);
+    page_cut_right(process->command[0] ? process->command : process->exe, report->page.width, command,
+                   sizeof(command));
+    page_styled(&report->page, PAGE_BOLD, command);
+    fprintf(report->page.file, "\n%s\n", facts);
+}
+
+static void print_idle_sum(const struct report *report) {
+    uint32_t count, idle_threads = 0;
+    const struct model_thread *threads = model_threads(report->model, &count);
+    uint64_t idle = 0;
+    char text[WORDS_BYTES], line[LINE_BYTES];
+    for (uint32_t i = 0; i < count; i++) {
+        idle += threads[i].states_ns[MODEL_IDLE];
+        idle_threads += threads[i].states_ns[MODEL_IDLE] > 0;
+    }
+    if (idle == 0)
+        return;
+    snprintf(line, sizeof(line),
+             "Idle, not counted above: %s in %" PRIu32 " %s (waiting for work, join, sleep, poll).",
+             words_time(idle, text, sizeof(text)), idle_threads, idle_threads == 1 ? "thread" : "threads");
+    putc('\n', report->page.file);
+    page_wrapped(&report->page, PAGE_PLAIN, 0, 0, line);
+}
+
+static const struct {
+    const char *title;
+    enum model_state state;
+    int width;
+} STATE_COLUMNS[] = {
+    {"running", MODEL_RUNNING, 8}, {"lock wait", MODEL_LOCK_WAIT, 10}, {"blocked", MODEL_BLOCKED, 8},
+    {"idle", MODEL_IDLE, 8},       {"unknown", MODEL_UNKNOWN, 8},
+};
+#define STATE_COLUMN_COUNT (sizeof(STATE_COLUMNS) / sizeof(STATE_COLUMNS[0]))
+#define LIFE_COLUMNS 10
+#define NAMES_LEFT(width) ((int)(width)-LIFE_COLUMNS - 42) /* 42: the state columns */
+#define ROLE_COLUMNS_MIN 8
+
+static int print_threads(const struct report *report) {
+    const struct page *page = &report->page;
+    uint32_t count;
+    const struct model_thread *threads = model_threads(report->model, &count);
+    char text[WORDS_BYTES];
+    if (count == 0)
+        return 0;
+    uint32_t *order = thread_order(report->model);
+    if (!order)
+        return -ENOMEM;
+    int names = NAMES_LEFT(page->width), name_width = names * 11 / 20, role_width = names - name_width - 1;
+    bool with_role = role_width >= ROLE_COLUMNS_MIN;
+    if (!with_role)
+        name_width = names;
+    page_heading(&report->page, "Threads");
+    page_column(page, name_width, "name");
+    if (with_role)
+        page_column(page, role_width + 1, " role");
+    page_column(page, -LIFE_COLUMNS, "life");
+    for (size_t s = 0; s < STATE_COLUMN_COUNT; s++)
+        page_column(page, -STATE_COLUMNS[s].width, STATE_COLUMNS[s].title);
+    putc('\n', page->file);
+    for (uint32_t i = 0; i < count && i < THREADS_SHOWN; i++) {
+        const struct model_thread *thread = &threads[order[i]];
+        uint64_t life = thread->end - thread->start;
+        page_column(page, name_width, thread->name);
+        if (with_role) {
+            putc(' ', page->file);
+            page_column(page, role_width, strcmp(thread->role, thread->name) == 0 ? "" : thread->role);
+        }
+        page_column(page, -LIFE_COLUMNS, words_time(life, text, sizeof(text)));
+        for (size_t s = 0; s < STATE_COLUMN_COUNT; s++) {
+            enum model_state state = STATE_COLUMNS[s].state;
+            bool known = state != MODEL_RUNNING || thread->cpu_ns > 0;
+            page_column(page, -STATE_COLUMNS[s].width,
+                        known ? words_share(thread->states_ns[state], life, text, sizeof(text)) : "?");
+        }
+        putc('\n', page->file);
+    }
+    if (count > THREADS_SHOWN)
+        fprintf(page->file, "and %s more threads that waited less\n",
+                words_count(count - THREADS_SHOWN, text, sizeof(text)));
+    free(order);
+    return 0;
+}
+
+static const char *const LOSS_WORDS[LOSS_REASON_COUNT] = {
+    [LOSS_RING_FULL] = "ring full",        [LOSS_NO_SLOT] = "no thread slot",
+    [LOSS_NESTED] = "in a signal handler", [LOSS_TOO_LONG] = "too long",
+    [LOSS_HELD_DEEP] = "too many held",    [LOSS_CORRUPT] = "corrupt",
+    [LOSS_COLLECTOR] = "not stored",
+};
+
+#define FACT_INDENT 10
+
+/* A line "label     text", wrapped under its text. */
+static void print_fact(const struct report *report, const char *label, const char *line) {
+    struct page column = report->page;
+    char whole[LINE_BYTES];
+    snprintf(whole, sizeof(whole), "%-*s%s", FACT_INDENT, label, line);
+    if (strlen(whole) <= column.width)
+        fprintf(column.file, "%s\n", whole);
+    else {
+        fprintf(column.file, "%s\n", label);
+        page_wrapped(&column, PAGE_PLAIN, FACT_INDENT, 0, line);
+    }
+}
+
+static void print_losses(const struct report *report) {
+    const struct model_loss *loss = model_loss(report->model);
+    char text[WORDS_BYTES], line[LINE_BYTES];
+    uint64_t dropped = 0;
+    for (unsigned i = 0; i < LOSS_REASON_COUNT; i++)
+        dropped += loss->dropped[i];
+    snprintf(line, sizeof(line), "%s recorded, ",
+             words_count(model_info(report->model)->events, text, sizeof(text)));
+    page_append(line, sizeof(line), "%s lost", dropped ? words_count(dropped, text, sizeof(text)) : "none");
+    for (unsigned i = 0, shown = 0; i < LOSS_REASON_COUNT; i++)
+        if (loss->dropped[i] > 0)
+            page_append(line, sizeof(line), "%s%s %s", shown++ ? ", " : ": ",
+                        words_count(loss->dropped[i], text, sizeof(text)), LOSS_WORDS[i]);
+    print_fact(report, "events", line);
+}
+
+static void print_overhead(const struct report *report) {
+    const struct model_cost *cost = model_cost(report->model);
+    uint64_t events = model_info(report->model)->events;
+    char text[WORDS_BYTES], line[LINE_BYTES];
+    snprintf(line, sizeof(line), "agent %s of the program's CPU time",
+             words_share(cost->agent_ns, cost->target_cpu_ns, text, sizeof(text)));
+    page_append(line, sizeof(line), " (%s,", words_time(cost->agent_ns, text, sizeof(text)));
+    page_append(line, sizeof(line), " %s slow paths)", words_count(cost->slow_paths, text, sizeof(text)));
+    print_fact(report, "overhead", line);
+    snprintf(line, sizeof(line), "start %s", words_time(cost->setup_ns, text, sizeof(text)));
+    page_append(line, sizeof(line), ", collector %s", words_time(cost->collector_cpu_ns, text, sizeof(text)));
+    if (events > 0)
+        page_append(line, sizeof(line), ", %.1f bytes/event", (double)cost->file_bytes / (double)events);
+    print_fact(report, "", line);
+}
+
+static void print_damage(const struct report *report) {
+    const struct model_info *info = model_info(report->model);
+    char text[WORDS_BYTES], line[LINE_BYTES];
+    if (info->state == TRACE_RECORDING)
+        print_fact(report, "trace", "not finished: still being written, or cut short");
+    else if (info->state == TRACE_STOPPED) {
+        snprintf(line, sizeof(line), "stopped early: %s", strerror(info->stop_errno));
+        print_fact(report, "trace", line);
+    }
+    if (info->torn_bytes > 0 || info->damaged_bytes > 0) {
+        snprintf(line, sizeof(line), "%s at its end", words_bytes(info->torn_bytes, text, sizeof(text)));
+        page_append(line, sizeof(line), " and %s in its middle are damaged and left out",
+                    words_bytes(info->damaged_bytes, text, sizeof(text)));
+        print_fact(report, "damage", line);
+    }
+    if (info->bad_rows > 0) {
+        snprintf(line, sizeof(line), "%s rows made no sense and were left out",
+                 words_count(info->bad_rows, text, sizeof(text)));
+        print_fact(report, "damage", line);
+    }
+}
+
+static void print_environment(const struct report *report) {
+    char line[LINE_BYTES];
+    const char *key, *value = NULL;
+    unsigned room = report->page.width > FACT_KEY_COLUMNS + 20 ? report->page.width - FACT_KEY_COLUMNS : 20;
+    for (uint32_t i = 0; (key = model_environment(report->model, i, &value)); i++) {
+        if (i == 0)
+            page_heading(&report->page, "Environment");
+        page_column(&report->page, FACT_KEY_COLUMNS - 1, key);
+        page_cut_left(value, room, line, sizeof(line));
+        fprintf(report->page.file, " %s\n", line);
+    }
+}
+
+int report_text_print(const struct model *model, FILE *file, const struct report_options *options) {
+    static const struct report_options DEFAULTS = {.width = 80};
+    const struct report_options *wanted = options ? options : &DEFAULTS;
+    struct report report = {
+        .model = model,
+        .page = {.file = file, .width = wanted->width ? wanted->width : 80, .color = wanted->color},
+        .top_locks = wanted->top_locks ? wanted->top_locks : 5,
+        .show_idle = wanted->show_idle,
+    };
+    char verdict[LINE_BYTES];
+    if (report.page.width < WIDTH_MIN)
+        report.page.width = WIDTH_MIN;
+    print_target(&report);
+    putc('\n', file);
+    model_verdict(model, verdict, sizeof(verdict));
+    page_wrapped(&report.page, PAGE_BOLD, 0, 0, verdict);
+    text_lock_group(&report, GROUP_LOCKS);
+    text_uncontended(&report);
+    text_lock_group(&report, GROUP_EVENTS);
+    if (report.show_idle)
+        text_lock_group(&report, GROUP_IDLE);
+    else
+        print_idle_sum(&report);
+    int rc = print_threads(&report);
+    if (rc < 0)
+        return rc;
+    page_heading(&report.page, "How far to trust it");
+    print_losses(&report);
+    print_overhead(&report);
+    print_damage(&report);
+    print_environment(&report);
+    return fflush(file) != 0 || ferror(file) ? -EIO : 0;
+}
