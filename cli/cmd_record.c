@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Runs a command under the collector and ends as the command ended. Whatever goes wrong with the
+ * tracing, the command's result is the user's.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "cli/command.h"
+#include "cli/message.h"
+#include "cli/options.h"
+#include "collector/collector.h"
+#include "model/model.h"
+#include "viewer/report/text.h"
+
+struct record_values {
+    const char *output;
+    uint64_t duration_ns;
+    bool no_follow, exact_hold;
+};
+
+static const struct cli_option OPTIONS[] = {
+    {"output", 'o', CLI_OPTION_TEXT, offsetof(struct record_values, output), "FILE",
+     "the trace; waitscope.<program>.<pid>.trace by default", NULL},
+    {"duration", 'd', CLI_OPTION_SECONDS, offsetof(struct record_values, duration_ns), "SECONDS",
+     "stop recording after this long; the command goes on", NULL},
+    {"no-follow", 0, CLI_OPTION_FLAG, offsetof(struct record_values, no_follow), NULL,
+     "leave out the command's child processes", NULL},
+    {"exact-hold", 0, CLI_OPTION_FLAG, offsetof(struct record_values, exact_hold), NULL,
+     "time every hold, not a sample; costs more", NULL},
+    {0},
+};
+
+/* At most 8 lines on stderr: what was seen, or why there is nothing to see. */
+static void summary_print(const struct collector_result *result) {
+    if (result->trace_errno && result->trace_path[0])
+        cli_say("%s stops early: %s", result->trace_path, strerror(result->trace_errno));
+    else if (result->trace_errno)
+        cli_say("no trace: %s", strerror(result->trace_errno));
+    if (result->note[0])
+        cli_say("%s", result->note);
+    if (!result->trace_path[0])
+        return;
+
+    struct model *model;
+    char why[256] = "";
+    int status = model_open(result->trace_path, &model, why, sizeof why);
+    if (status < 0) {
+        cli_say("%s: %s", result->trace_path, why[0] ? why : strerror(-status));
+        return;
+    }
+    report_summary_print(model, stderr, result->trace_path, cli_color_use(CLI_COLOR_AUTO, stderr));
+    model_free(model);
+}
+
+/* Ends as the command did. Returns only where the signal would not end us. */
+static int signal_pass(int signal_number) {
+    /* One core dump is enough: the command's own. */
+    setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+    signal(signal_number, SIG_DFL);
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, signal_number);
+    sigprocmask(SIG_UNBLOCK, &set, NULL);
+    fflush(NULL);
+    raise(signal_number);
+    return 128 + signal_number;
+}
+
+static int result_pass(const struct collector_result *result, const char *name) {
+    switch (result->exit) {
+    case COLLECTOR_EXIT_CODE:
+        return result->value;
+    case COLLECTOR_EXIT_SIGNAL:
+        return signal_pass(result->value);
+    case COLLECTOR_EXIT_NOT_FOUND:
+        cli_say("%s: %s", name, strerror(result->value));
+        return CLI_EXIT_NOT_FOUND;
+    case COLLECTOR_EXIT_NOT_RUN:
+        cli_say("%s: %s", name, strerror(result->value));
+        return CLI_EXIT_NOT_RUN;
+    case COLLECTOR_EXIT_RUNNING:
+    case COLLECTOR_EXIT_NONE:
+        break;
+    }
+    return CLI_EXIT_TRACING;
+}
+
+int cli_record(const struct cli_command *command, int argc, char **argv) {
+    struct record_values values = {0};
+    int operand;
+    switch (cli_options_parse(command, OPTIONS, true, argc, argv, &values, &operand)) {
+    case CLI_PARSED_HELP:
+        return CLI_EXIT_DONE;
+    case CLI_PARSED_BAD:
+        return command->usage_exit;
+    case CLI_PARSED_RUN:
+        break;
+    }
+    if (operand == argc) {
+        cli_say("record what? see waitscope help record");
+        return command->usage_exit;
+    }
+
+    struct collector_options options = {
+        .command = argv + operand,
+        .listen_fd = -1,
+        .output = values.output,
+        .duration_ns = values.duration_ns,
+        .no_follow = values.no_follow,
+        .hold_period = values.exact_hold ? 1 : 0,
+    };
+    struct collector_result result = {0};
+    int status = collector_record(&options, &result);
+    if (status < 0) {
+        cli_say("cannot run %s: %s", options.command[0], strerror(-status));
+        return CLI_EXIT_TRACING;
+    }
+    if (result.exit != COLLECTOR_EXIT_NOT_FOUND && result.exit != COLLECTOR_EXIT_NOT_RUN)
+        summary_print(&result);
+    if (result.exit == COLLECTOR_EXIT_RUNNING && (status = collector_wait_child(&result)) < 0) {
+        cli_say("lost sight of %s: %s", options.command[0], strerror(-status));
+        return CLI_EXIT_TRACING;
+    }
+    return result_pass(&result, options.command[0]);
+}
