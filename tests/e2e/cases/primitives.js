@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MIT
+'use strict';
+/* One program for each primitive: what it knows of itself against what the report says. */
+const os = require('os');
+const { checkTruth, matching, stackHas, sum } = require('../lib/truth');
+
+/* Two runs print the same truth but for what they measured. */
+function normalise(volatile) {
+  return (text) => JSON.stringify(JSON.parse(text), (key, value) =>
+    (key === 'wait_ns' || volatile.includes(key) ? undefined : value));
+}
+
+/*
+ * A row: name, program (the name by default), args, volatile (members that differ from run to run),
+ * truth (options of checkTruth), except (losses that are no fault), more(context, report, truth).
+ */
+function truthCase(row) {
+  return {
+    name: row.name,
+    timeout: row.timeout,
+    serial: row.serial,
+    async run(context) {
+      const program = context.program(row.program || row.name);
+      const bare = await context.run(program, row.args || []);
+      if (bare.timedOut) throw new Error('the bare program hangs');
+      const recorded = await context.record(program, row.args || [], { stderr: bare.stderr });
+      context.same(bare, recorded, normalise(row.volatile || []));
+      if (recorded.stdout === '') throw new Error('the recorded program printed nothing');
+      const truth = JSON.parse(recorded.stdout);
+      const report = await context.report(recorded.trace, { except: row.except });
+      context.complaints.push(...checkTruth(report, truth, row.truth));
+      if (report.target.exit_code !== undefined) context.equal(report.target.exit_code, recorded.code, 'target.exit_code');
+      else context.equal(report.target.signal, os.constants.signals[recorded.signal], 'target.signal');
+      context.expect(report.processes.some((process) => process.pid === report.target.pid), 'the target is none of the processes');
+      context.expect(report.processes.every((process) => process.pid > 0 && process.exe !== ''), `a process is unknown: ${JSON.stringify(report.processes)}`);
+      context.expect(report.target.command.startsWith(program), `target.command is ${report.target.command}`);
+      if (row.more) row.more(context, report, truth);
+    },
+  };
+}
+
+function wholeStack(context, report, truth) {
+  const lock = matching(report, truth.locks[0])[0];
+  if (!lock) return;
+  const right = lock.waiters.filter((row) => stackHas(row.stack, truth.waiter_stack));
+  context.equal(sum(right, (row) => row.count), truth.locks[0].waits, 'waits with the whole stack');
+}
+
+function threadNames(context, report, truth) {
+  const names = report.threads.map((thread) => thread.name);
+  for (const name of truth.names) context.expect(names.includes(name), `no thread is called ${name}: ${names}`);
+  const roles = report.threads.map((thread) => thread.role);
+  context.expect(roles.includes('main'), `no thread is main: ${roles}`);
+  for (const routine of truth.routines) context.expect(roles.includes(routine), `no thread's role is ${routine}: ${roles}`);
+  for (const lock of report.locks.filter((row) => ['join', 'sleep'].includes(row.kind)))
+    context.expect(lock.idle, `waiting in a ${lock.kind} is taken for contention`);
+}
+
+function generations(context, report, truth) {
+  const shelves = report.locks.filter((lock) => /\bshelf_open\b/.test(lock.name));
+  context.equal(shelves.length, truth.shelves, 'locks made in shelf_open');
+  if (!truth.generations) return;
+  const reused = report.locks.filter((lock) => /\bgeneration_open\b/.test(lock.name)).map((lock) => lock.acquisitions);
+  context.equal(String(reused.sort((a, b) => a - b)), String(truth.generations), 'acquisitions by generation of one address');
+}
+
+function cxxNames(context, report, truth) {
+  const lock = matching(report, truth.locks[0])[0];
+  if (!lock) return;
+  const frames = lock.waiters.flatMap((row) => row.stack);
+  for (const name of truth.functions) {
+    const plain = (frame) => frame.replace(/\([^)]*\).*$/, '').trim();
+    context.expect(frames.some((frame) => frame.startsWith(`${name}(`) || frame.startsWith(`${name} (`) || plain(frame).endsWith(name)),
+      `${name} is on no waiter's stack: ${[...new Set(frames)].join('; ')}`);
+  }
+}
+
+function mutexLeads(context, report, truth) {
+  context.equal(report.locks[0].name, 'ledger_lock', 'the first lock');
+  context.expect(report.verdict.includes('ledger_lock'), `the verdict is not about ledger_lock: ${report.verdict}`);
+  const ready = report.locks.find((lock) => lock.name === 'queue_ready');
+  context.expect(ready && ready.idle, 'waiting for work is not idle');
+  const workers = report.threads.filter((thread) => thread.role === truth.idle_routine);
+  context.equal(workers.length, 4, 'threads that are pool workers');
+  for (const worker of workers)
+    context.expect(worker.states_ns.idle > 0.8 * (worker.end_ns - worker.start_ns), `a worker was hardly idle: ${JSON.stringify(worker)}`);
+}
+
+function childCounts(context, report) {
+  const children = report.locks.filter((lock) => lock.name === 'child_lock').map((lock) => lock.acquisitions);
+  context.equal(String(children.sort((a, b) => a - b)), '600,700,800,900', 'acquisitions of child_lock in each child');
+  const root = report.target.pid;
+  for (const process of report.processes)
+    context.expect(process.pid === root || process.parent_pid === root, `a child's parent is ${process.parent_pid}`);
+}
+
+module.exports = [
+  { name: 'mutex', serial: true },
+  { name: 'mutex_fixed', serial: true },
+  { name: 'rwlock', serial: true },
+  { name: 'condition', serial: true, volatile: ['acquisitions', 'reacquisitions'] },
+  { name: 'barrier', serial: true },
+  { name: 'spin', serial: true },
+  { name: 'semaphore', serial: true },
+  { name: 'c11', serial: true },
+  { name: 'threads', more: threadNames },
+  { name: 'many_locks', serial: true, more: generations },
+  { name: 'heap_locks', serial: true, timeout: 120, more: generations },
+  { name: 'nested_locks', except: ['held_deep'] },
+  { name: 'counts', serial: true },
+  { name: 'contended_counts', except: ['ring_full'] },
+  { name: 'thread_storm', timeout: 120 },
+  { name: 'deep_stack', serial: true, more: wholeStack },
+  { name: 'deep_stack_cxx', serial: true, more: cxxNames },
+  { name: 'std_sync', serial: true },
+  { name: 'idle_pool', serial: true, more: mutexLeads },
+  { name: 'robust', serial: true },
+  { name: 'cancel', serial: true },
+  { name: 'small_stack', serial: true },
+  { name: 'signals', volatile: ['acquisitions'], except: ['ring_full', 'nested'], truth: { nested: true } },
+  { name: 'signal_birth', volatile: ['acquisitions'], except: ['nested'], truth: { nested: true } },
+  { name: 'plugin_host', serial: true, more: wholeStack },
+  { name: 'forks', volatile: ['acquisitions'], truth: { anyThreads: true }, timeout: 120, more: childCounts },
+  { name: 'exec_chain', truth: { split: true } },
+  { name: 'spawn', truth: { anyThreads: true } },
+].map(truthCase).concat(['return', 'exit', '_exit', 'quick_exit', 'abort', 'kill', 'segv', 'term', 'exit_thread', 'main_exits', 'close_all']
+  .map((how) => truthCase({ name: `ending_${how}`, program: 'endings', args: [how], serial: true })));
