@@ -24,6 +24,7 @@
 #include <x86intrin.h>
 
 #include "agent/hook_table.h"
+#include "format/hello.h"
 #include "format/record.h"
 #include "format/slab.h"
 
@@ -133,7 +134,7 @@ void agent_start(void);
 struct thread_slot *agent_slot_take(void);
 void agent_slot_publish(struct thread_slot *slot, uint32_t tid);
 void agent_slot_abandon(struct thread_slot *slot); /* a TAKEN slot that no thread will use */
-uint32_t agent_slot_ring_bytes(void);
+uint32_t agent_slot_ring_bytes(const struct thread_slot *slot);
 /* First slab: makes and announces it. Returns 0 or a negative errno. */
 int agent_slab_first(uint64_t start_ticks, uint64_t start_ns, uint32_t flags);
 void agent_slab_setup_cost(uint64_t ns);
@@ -143,6 +144,8 @@ void agent_lost_count(enum loss_reason reason);
 
 /* Announces a slab by its descriptor. connect.c. Returns 0 or a negative errno. */
 int agent_hello_send(int slab_fd, const struct image_id *image, uint32_t slab_index);
+/* Tells the collector why there will be no slab. */
+void agent_hello_refuse(enum hello_refusal refusal, int error);
 /* Where the collector listens; starts one if there is none. Returns 0 or a negative errno. */
 int agent_connect_find(char *const *environment, uint32_t *flags);
 

@@ -25,22 +25,21 @@ static struct sockaddr_un collector_address = {.sun_family = AF_UNIX};
 
 #define CONNECT_TRIES 50 /* a millisecond apart, while the collector's backlog is full */
 
-int agent_hello_send(int slab_fd, const struct image_id *image, uint32_t slab_index) {
-    struct hello hello = {
-        .magic = HELLO_MAGIC, .version = HELLO_VERSION, .image = *image, .slab_index = slab_index};
+static int hello_deliver(struct hello *hello, const int *slab_fd) {
     union {
         struct cmsghdr header;
         char bytes[CMSG_SPACE(sizeof(int))];
     } control = {0};
-    struct iovec part = {&hello, sizeof(hello)};
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = control.bytes,
-                             .msg_controllen = sizeof(control.bytes)};
-    control.header.cmsg_level = SOL_SOCKET;
-    control.header.cmsg_type = SCM_RIGHTS;
-    control.header.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&control.header), &slab_fd, sizeof(int));
+    struct iovec part = {hello, sizeof(*hello)};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+    if (slab_fd) {
+        message.msg_control = control.bytes;
+        message.msg_controllen = sizeof(control.bytes);
+        control.header.cmsg_level = SOL_SOCKET;
+        control.header.cmsg_type = SCM_RIGHTS;
+        control.header.cmsg_len = CMSG_LEN(sizeof(int));
+        memcpy(CMSG_DATA(&control.header), slab_fd, sizeof(int));
+    }
 
     int fd = (int)AGENT_SYSCALL_3(SYS_socket, AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
@@ -57,6 +56,17 @@ int agent_hello_send(int slab_fd, const struct image_id *image, uint32_t slab_in
         ret = AGENT_SYSCALL_3(SYS_sendmsg, fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
     AGENT_SYSCALL_1(SYS_close, fd);
     return ret < 0 ? (int)ret : 0;
+}
+
+int agent_hello_send(int slab_fd, const struct image_id *image, uint32_t slab_index) {
+    struct hello hello = {
+        .magic = HELLO_MAGIC, .version = HELLO_VERSION, .image = *image, .slab_index = slab_index};
+    return hello_deliver(&hello, &slab_fd);
+}
+
+void agent_hello_refuse(enum hello_refusal refusal, int error) {
+    struct hello hello = {.magic = HELLO_MAGIC, .version = HELLO_VERSION, .refusal = refusal, .error = error};
+    hello_deliver(&hello, NULL);
 }
 
 /* Appends text to at; NULL once it does not fit before end. */

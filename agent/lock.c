@@ -298,7 +298,9 @@ void lock_wait_begin(struct lock_wait *wait, struct thread_slot *slot, const voi
     wait->record.stack = agent_stack(slot);
     atomic_store_explicit(&slot->now_owner, owner_tid, memory_order_relaxed);
     atomic_store_explicit(&slot->now_since, wait->record.begin, memory_order_relaxed);
-    atomic_store_explicit(&slot->now_key, wait->record.key, memory_order_relaxed);
+    atomic_store_explicit(&slot->now_stack, wait->record.stack, memory_order_relaxed);
+    atomic_store_explicit(&slot->now_owner_site, wait->record.owner_site, memory_order_relaxed);
+    atomic_store_explicit(&slot->now_key, wait->record.key, memory_order_release); /* [NOW] */
     agent_busy_leave();
 }
 
@@ -349,17 +351,20 @@ void lock_wait_acquired(struct lock_wait *wait, struct thread_slot *slot, uint32
     }
 }
 
-/* An error that comes back at once (a deadlock that would be, a malformed limit, a mutex that is lost). */
-#define REFUSED_TICKS_MAX 10000U
+/* Of the errors only a time-out and a mutex that is lost can come after a wait; the others (a deadlock that
+ * would be, a malformed limit) come back at once. */
+static bool error_after_wait(int result) {
+    return result == ETIMEDOUT || result == ENOTRECOVERABLE;
+}
 
 void lock_wait_result(struct lock_wait *wait, struct thread_slot *slot, int result, uint32_t flags) {
     flags |= lock_wait_flags(result);
     if (result == 0 || result == EOWNERDEAD)
         lock_wait_acquired(wait, slot, flags);
-    else if ((flags & WAIT_FAILED) && agent_ticks() - wait->record.begin < REFUSED_TICKS_MAX)
-        lock_wait_drop(wait, slot);
-    else
+    else if (error_after_wait(result))
         lock_wait_end(wait, slot, flags);
+    else
+        lock_wait_drop(wait, slot);
 }
 
 void lock_wait_drop(struct lock_wait *wait, struct thread_slot *slot) {

@@ -41,14 +41,22 @@ static uint64_t limit_get(int resource) {
     return limit.rlim_cur;
 }
 
-/* As many slots as the target's file size limit allows: growing past it would raise SIGXFSZ. */
-static uint32_t slots_allowed(uint32_t slot_bytes) {
-    uint64_t limit = limit_get(RLIMIT_FSIZE);
-    if (limit == RLIM_INFINITY)
-        return SLAB_SLOTS;
-    if (limit < SLAB_HEADER_BYTES + (uint64_t)slot_bytes)
-        return 0;
-    uint64_t slots = (limit - SLAB_HEADER_BYTES) / slot_bytes;
+#define SLAB_SLOTS_WANTED 8U
+
+/* A geometry that the target's file size limit allows (growing past it would raise SIGXFSZ): fewer slots
+ * first, then smaller rings. Returns the number of slots, 0: none. */
+static uint32_t geometry_choose(uint32_t *ret_ring_bytes) {
+    uint32_t ring_bytes = agent_option_ring_bytes();
+    uint64_t limit = limit_get(RLIMIT_FSIZE), slots = SLAB_SLOTS;
+    if (limit != RLIM_INFINITY) {
+        for (;; ring_bytes /= 2) {
+            uint64_t room = limit > SLAB_HEADER_BYTES ? limit - SLAB_HEADER_BYTES : 0;
+            slots = room / (SLOT_RING_OFFSET + ring_bytes);
+            if (slots >= SLAB_SLOTS_WANTED || ring_bytes == RING_BYTES_MIN)
+                break;
+        }
+    }
+    *ret_ring_bytes = ring_bytes;
     return slots < SLAB_SLOTS ? (uint32_t)slots : SLAB_SLOTS;
 }
 
@@ -75,9 +83,8 @@ static void header_describe(struct slab_header *header) {
 
 /* Makes slab number index. Returns 0 or a negative errno. */
 static int slab_make(uint32_t index, uint64_t start_ticks, uint64_t start_ns, uint32_t flags) {
-    uint32_t ring_bytes = agent_option_ring_bytes();
+    uint32_t ring_bytes, slots = geometry_choose(&ring_bytes);
     uint32_t slot_bytes = SLOT_RING_OFFSET + ring_bytes;
-    uint32_t slots = slots_allowed(slot_bytes);
     int ret, fd = -1;
 
     if (index >= SLABS_MAX || slots == 0)
@@ -188,8 +195,13 @@ void agent_slot_abandon(struct thread_slot *slot) {
     atomic_store_explicit(&slot->state, SLOT_FREE, memory_order_release); /* [SLOT-STATE] */
 }
 
-uint32_t agent_slot_ring_bytes(void) {
-    return slabs[0].ring_bytes;
+uint32_t agent_slot_ring_bytes(const struct thread_slot *slot) {
+    uint32_t count = atomic_load_explicit(&slab_count, memory_order_acquire); /* [SLAB-COUNT] */
+    for (uint32_t i = 0; i < count; i++)
+        if ((uintptr_t)slot - (uintptr_t)slabs[i].header <
+            (uint64_t)slabs[i].slots * slabs[i].slot_bytes + SLAB_HEADER_BYTES)
+            return slabs[i].ring_bytes;
+    return RING_BYTES_MIN;
 }
 
 bool agent_recording(void) {

@@ -6,6 +6,7 @@
 #include "agent/start.h"
 
 #include <cpuid.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -118,7 +119,7 @@ static bool sanitizer_present(void) {
 
 static bool agent_bring_up(void) {
     uint64_t start_ns = monotonic_ns();
-    if (!options_read(agent_environment_get(WAITSCOPE_AGENT_VARIABLE)) || sanitizer_present())
+    if (!options_read(agent_environment_get(WAITSCOPE_AGENT_VARIABLE)))
         return false;
     agent_clock_kind = clock_choose();
     uint64_t start_ticks = agent_ticks();
@@ -128,8 +129,14 @@ static bool agent_bring_up(void) {
         flags |= AGENT_FLAG_NO_UNWIND;
     if (agent_connect_find(environ, &flags) < 0)
         return false;
-    if (agent_slab_first(start_ticks, start_ns, flags) < 0)
+    int error = sanitizer_present() ? -ENOTSUP : agent_slab_first(start_ticks, start_ns, flags);
+    if (error < 0) {
+        agent_hello_refuse(error == -ENOTSUP ? HELLO_REFUSED_SANITIZER
+                           : error == -EFBIG ? HELLO_REFUSED_FILE_LIMIT
+                                             : HELLO_REFUSED_MEMORY,
+                           -error);
         return false;
+    }
     agent_slab_setup_cost(monotonic_ns() - start_ns);
     return true;
 }

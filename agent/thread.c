@@ -104,7 +104,7 @@ static void stack_bounds_set(uint64_t stack_bytes) {
 static void thread_begin(struct thread_slot *slot, uint64_t stack_bytes) {
     uint32_t tid = agent_tid();
     agent_thread.slot = slot;
-    agent_thread.ring_bytes = agent_slot_ring_bytes();
+    agent_thread.ring_bytes = agent_slot_ring_bytes(slot);
     agent_thread.counts_mask = SLOT_COUNTS_SMALL - 1;
     agent_thread.counts_evicted = 0;
     agent_thread.random = tid * 2654435761U;

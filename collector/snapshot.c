@@ -7,10 +7,12 @@
 static void slot_snapshot(struct recording *recording, struct image *image, struct slab *slab,
                           struct slot_view *view) {
     struct thread_slot *slot = view_slot(slab, view);
-    uint64_t key = atomic_load_explicit(&slot->now_key, memory_order_acquire);
+    uint64_t key = atomic_load_explicit(&slot->now_key, memory_order_acquire); /* [NOW] */
     if (key == 0 || !intern_key_is_lock(key))
         return;
     uint64_t since_ticks = atomic_load_explicit(&slot->now_since, memory_order_relaxed);
+    uint64_t stack = atomic_load_explicit(&slot->now_stack, memory_order_relaxed);
+    uint64_t owner_site = atomic_load_explicit(&slot->now_owner_site, memory_order_relaxed);
     uint32_t owner = atomic_load_explicit(&slot->now_owner, memory_order_acquire);
     /* The wait may have ended while it was read. */
     if (since_ticks == 0 || atomic_load_explicit(&slot->now_key, memory_order_relaxed) != key)
@@ -24,6 +26,9 @@ static void slot_snapshot(struct recording *recording, struct image *image, stru
         .lock = intern_lock(recording, image, key, 0),
         .since = since,
         .owner = owner ? table_get(&image->threads, owner) : 0,
+        .stack = intern_stack(image, stack),
+        .owner_site = intern_location(recording, image, owner_site & (UINT64_MAX >> 1), false),
+        .mode = lock_key_class(key),
     };
     if (row.lock)
         trace_writer_row(recording->writer, TRACE_SNAPSHOT, 0, &row);

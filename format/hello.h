@@ -21,11 +21,21 @@
  * ring=BYTES, off (do nothing). */
 #define WAITSCOPE_AGENT_VARIABLE "WAITSCOPE_AGENT"
 
+/* Why an agent stands down; such a hello carries no descriptor. */
+enum hello_refusal {
+    HELLO_STANDS = 0,
+    HELLO_REFUSED_FILE_LIMIT = 1, /* RLIMIT_FSIZE leaves no room for a slab */
+    HELLO_REFUSED_MEMORY = 2,     /* memfd_create, mmap: see error */
+    HELLO_REFUSED_SANITIZER = 3,  /* the program has a sanitizer's runtime */
+};
+
 struct hello {
     uint32_t magic;
     uint32_t version;
     struct image_id image;
     uint32_t slab_index;
+    uint32_t refusal; /* enum hello_refusal */
+    int32_t error;    /* errno behind it, 0 none */
     uint32_t reserved;
 };
 

@@ -132,9 +132,12 @@ struct thread_slot {
     uint64_t cpu_ns;        /* thread CPU time, set when it exits; 0 before */
     char name[THREAD_NAME_BYTES];
 
-    /* What it waits for at this moment, for snapshots; racy by design, for display. key 0: nothing */
+    /* What it waits for at this moment, for snapshots. key 0: nothing. [NOW] now_key is stored with release
+     * after the others; a reader loads it with acquire, then the others, then now_key again. */
     _Atomic uint64_t now_key;
     _Atomic uint64_t now_since; /* ticks */
+    _Atomic uint64_t now_stack; /* hash, 0: none */
+    _Atomic uint64_t now_owner_site;
     _Atomic uint32_t now_owner; /* tid, 0: unknown */
 
     _Atomic uint32_t held_depth; /* may exceed SLOT_HELD; only the first SLOT_HELD are kept */
