@@ -51,17 +51,19 @@ struct agent_thread {
     uint8_t nested_count; /* entries of agent_private.nested; handlers and the thread they interrupt */
     bool refused;         /* no slot could be had; do not try again */
     uint32_t cost_countdown;
+    uint64_t told_key;               /* the lock whose release this thread told of last */
+    uint32_t told_begun;             /* waits begun for it by then */
+    uint32_t told_quiet;             /* further releases to be quiet about */
     uint64_t busy_since;             /* ticks, when this slow path is timed */
     uintptr_t stack_low, stack_high; /* readable stack; both 0: unknown */
 };
-_Static_assert(sizeof(struct agent_thread) <= 128, "initial-exec TLS is dear");
+_Static_assert(sizeof(struct agent_thread) <= 160, "initial-exec TLS is dear");
 
 extern __thread struct agent_thread agent_thread __attribute__((tls_model("initial-exec")));
 
 /* What a slot's private pages hold. Only the slot's thread uses it. */
 #define AGENT_SEEN_STACKS 128U
 #define AGENT_NESTED_MAX 32U
-#define AGENT_RELEASED 16U
 struct agent_private {
     struct record_wait pending[SLOT_HELD]; /* waits to be written at the release of held[i] */
     uint64_t seen[AGENT_SEEN_STACKS];      /* stacks this thread has defined in its ring */
@@ -69,9 +71,6 @@ struct agent_private {
         uint64_t key, site;
         uint32_t hash;
     } nested[AGENT_NESTED_MAX]; /* acquisitions by signal handlers that interrupted the agent */
-    struct {
-        uint64_t key, ticks;
-    } released[AGENT_RELEASED]; /* when a release of a lock was last recorded */
     uint64_t modules_seen[16];  /* a bit for each place of the module table, see stack.c */
     uint64_t pthread;           /* pthread_self() */
     union {

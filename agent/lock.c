@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/lock.h"
 
-_Atomic uint32_t lock_filter[1U << LOCK_FILTER_BITS];
+_Atomic uint64_t lock_filter[1U << LOCK_FILTER_BITS];
 
 uint64_t lock_generation_raise(const void *lock, enum lock_class cls) {
     uint32_t hash = lock_hash(lock);
-    _Atomic uint32_t *word = lock_filter_word(hash);
-    uint32_t old = atomic_load_explicit(word, memory_order_relaxed), new;
+    _Atomic uint64_t *word = lock_filter_word(hash);
+    uint64_t old = atomic_load_explicit(word, memory_order_relaxed), new;
     do
-        new = (old & ~(LOCK_FILTER_WAITER - 1)) | ((old + 1) & (LOCK_FILTER_WAITER - 1));
+        new = (old & ~LOCK_FILTER_GENERATION) | ((old + 1) & LOCK_FILTER_GENERATION);
     while (!atomic_compare_exchange_weak_explicit(word, &old, new, memory_order_relaxed,
                                                   memory_order_relaxed)); /* [FILTER-GENERATION] */
-    return lock_key(lock, hash, cls);
+    return lock_key_of(lock, new, cls);
 }
 
 void lock_filter_forked(void) {
     for (size_t i = 0; i < sizeof(lock_filter) / sizeof(lock_filter[0]); i++)
-        lock_filter[i] &= LOCK_FILTER_WAITER - 1;
+        lock_filter[i] &= ~((LOCK_FILTER_BEGUN - 1) & ~LOCK_FILTER_GENERATION);
 }
 
 /* --- counts ------------------------------------------------------------------------------------- */
@@ -159,8 +159,9 @@ bool lock_release_begin(struct thread_slot *slot, uint64_t key, uint32_t hash,
     if (lock_release_quiet(slot, key, hash))
         return false;
     uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed);
-    uint32_t waiters = lock_waiters(hash);
-    struct lock_release release = {.key = key, .hash = hash};
+    uint64_t word = lock_filter_load(hash);
+    uint32_t waiters = lock_waiters_of(word);
+    struct lock_release release = {.key = key, .hash = hash, .begun = (uint32_t)(word >> 32)};
 
     uint32_t at = depth < SLOT_HELD ? depth : SLOT_HELD;
     while (at > 0 &&
@@ -205,30 +206,21 @@ bool lock_release_begin(struct thread_slot *slot, uint64_t key, uint32_t hash,
     }
     if (!release.since && !release.place && !release.waiters)
         return false;
-    /* A clock inside the critical section only where its beginning did not read one already. */
-    if (release.since && !release.place)
+    /* One clock inside a critical section: where its beginning read one already (the wait's end), this one is
+     * read after the real call, and the model bounds it by the next holder's acquisition. */
+    if (!release.place)
         release.time = agent_ticks();
     *ret_release = release;
     return true;
 }
 
-/*
- * While a waiter is on its way from the kernel, the thread that has just released the lock may take and
- * release it many times more. Each of those releases would name the same holder for the same wait: one in
- * RELEASE_TICKS says it.
- */
-#define RELEASE_TICKS 100000U /* about 40 microseconds */
-
-static bool release_is_news(struct thread_slot *slot, const struct lock_release *release, uint64_t time) {
-    uint32_t place = (release->hash >> 7) % AGENT_RELEASED;
-    bool same = agent_private(slot)->released[place].key == release->key;
-    uint64_t last = agent_private(slot)->released[place].ticks;
-    bool short_hold = !release->since || time - release->since < RELEASE_TICKS;
-    if (same && short_hold && time - last < RELEASE_TICKS)
-        return false;
-    agent_private(slot)->released[place].key = release->key;
-    agent_private(slot)->released[place].ticks = time;
-    return true;
+static bool release_is_news(const struct lock_release *release) {
+    bool told = agent_thread.told_key == release->key && agent_thread.told_begun == release->begun &&
+                agent_thread.told_quiet != 0;
+    agent_thread.told_key = release->key;
+    agent_thread.told_begun = release->begun;
+    agent_thread.told_quiet = told ? agent_thread.told_quiet - 1 : RELEASES_QUIET;
+    return !told;
 }
 
 AGENT_SLOW void lock_release_record(struct thread_slot *slot, const struct lock_release *release) {
@@ -248,7 +240,7 @@ AGENT_SLOW void lock_release_record(struct thread_slot *slot, const struct lock_
     }
     if (release->place)
         pending_write(slot, release->place);
-    if (release->waiters && release_is_news(slot, release, time))
+    if (release->waiters && release_is_news(release))
         agent_record_release(slot, release->key, time, release->since, agent_stack(slot), 0,
                              release->waiters);
     agent_busy_leave();

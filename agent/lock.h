@@ -3,8 +3,10 @@
  * What the hooks of all primitives share: keys with generations, per-lock counts, the stack of held
  * locks, and the announcement of waiters.
  *
- * The lock filter is a table of words hashed by address: the lower 11 bits count initialisations
- * (the generation in a key), the rest counts threads that wait for a lock of that hash.
+ * The lock filter is a table of words hashed by address:
+ *   bits  0..10  counts initialisations: the generation in a key
+ *   bits 11..31  threads that wait for a lock of that hash
+ *   bits 32..63  counts waits ever begun
  *   [FILTER-WAITERS]  A waiter adds itself (relaxed) before it blocks. A releaser that does not see
  *                     it yet writes no release record: the wait began at the very moment of the
  *                     release and is answered by the next one. No ordering is needed; the counter is
@@ -20,28 +22,39 @@
 #include "agent/agent.h"
 
 #define LOCK_FILTER_BITS 12
-#define LOCK_FILTER_WAITER (1U << LOCK_KEY_GENERATION_BITS)
+#define LOCK_FILTER_GENERATION ((1ULL << LOCK_KEY_GENERATION_BITS) - 1)
+#define LOCK_FILTER_WAITER (1ULL << LOCK_KEY_GENERATION_BITS)
+#define LOCK_FILTER_WAITERS_BITS 21
+#define LOCK_FILTER_BEGUN (1ULL << 32)
 
-extern _Atomic uint32_t lock_filter[1U << LOCK_FILTER_BITS];
+extern _Atomic uint64_t lock_filter[1U << LOCK_FILTER_BITS];
 
 static inline uint32_t lock_hash(const void *lock) {
     return (uint32_t)(((uint64_t)(uintptr_t)lock * 0x9E3779B97F4A7C15ULL) >> 32);
 }
-static inline _Atomic uint32_t *lock_filter_word(uint32_t hash) {
+static inline _Atomic uint64_t *lock_filter_word(uint32_t hash) {
     return &lock_filter[hash >> (32 - LOCK_FILTER_BITS)];
 }
-static inline uint64_t lock_key(const void *lock, uint32_t hash, enum lock_class cls) {
-    uint32_t word =
-        atomic_load_explicit(lock_filter_word(hash), memory_order_relaxed); /* [FILTER-GENERATION] */
-    return (uint64_t)(uintptr_t)lock | (uint64_t)(word & (LOCK_FILTER_WAITER - 1)) << LOCK_KEY_ADDRESS_BITS |
+static inline uint64_t lock_filter_load(uint32_t hash) {
+    return atomic_load_explicit(lock_filter_word(hash),
+                                memory_order_relaxed); /* [FILTER-GENERATION, -WAITERS] */
+}
+static inline uint64_t lock_key_of(const void *lock, uint64_t word, enum lock_class cls) {
+    return (uint64_t)(uintptr_t)lock | (word & LOCK_FILTER_GENERATION) << LOCK_KEY_ADDRESS_BITS |
            (uint64_t)cls << LOCK_KEY_CLASS_SHIFT;
 }
+static inline uint64_t lock_key(const void *lock, uint32_t hash, enum lock_class cls) {
+    return lock_key_of(lock, lock_filter_load(hash), cls);
+}
+static inline uint32_t lock_waiters_of(uint64_t word) {
+    return (uint32_t)(word >> LOCK_KEY_GENERATION_BITS) & ((1U << LOCK_FILTER_WAITERS_BITS) - 1);
+}
 static inline uint32_t lock_waiters(uint32_t hash) {
-    return atomic_load_explicit(lock_filter_word(hash), memory_order_relaxed) >>
-           LOCK_KEY_GENERATION_BITS; /* [FILTER-WAITERS] */
+    return lock_waiters_of(lock_filter_load(hash)); /* [FILTER-WAITERS] */
 }
 static inline void lock_waiter_add(uint32_t hash) {
-    atomic_fetch_add_explicit(lock_filter_word(hash), LOCK_FILTER_WAITER, memory_order_relaxed);
+    atomic_fetch_add_explicit(lock_filter_word(hash), LOCK_FILTER_WAITER + LOCK_FILTER_BEGUN,
+                              memory_order_relaxed);
 }
 static inline void lock_waiter_remove(uint32_t hash) {
     atomic_fetch_sub_explicit(lock_filter_word(hash), LOCK_FILTER_WAITER, memory_order_relaxed);
@@ -121,21 +134,37 @@ struct lock_release {
     uint64_t since; /* ticks, 0: not timed */
     uint64_t time;  /* ticks before the real call, 0: to be read after it */
     uint32_t waiters;
+    uint32_t begun; /* waits ever begun for locks of this hash */
     uint32_t place; /* of the wait in agent_private.pending, plus one; 0: none */
     uint32_t hash;
     bool contended; /* the acquisition had waited */
 };
 
-/* Takes the lock off the held-stack if there is nothing to record about its release; else returns false
- * and changes nothing. */
+/*
+ * Takes the lock off the held-stack if there is nothing to record about its release; else returns false
+ * and changes nothing.
+ *
+ * While a waiter is on its way from the kernel, the thread that released the lock may take and release it
+ * many times more, and each release would name the same holder for the same wait. A thread that has told
+ * of a release of this lock is quiet about the next ones until another wait begins, or for RELEASES_QUIET.
+ */
+#define RELEASES_QUIET 15U
+
 static inline bool lock_release_quiet(struct thread_slot *slot, uint64_t key, uint32_t hash) {
     uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed);
     if (AGENT_UNLIKELY(depth - 1 >= SLOT_HELD))
         return false;
     struct held_lock *held = &slot->held[depth - 1];
+    uint64_t word = lock_filter_load(hash);
     if (AGENT_UNLIKELY(atomic_load_explicit(&held->key, memory_order_relaxed) != key ||
-                       (held->since | held->pending | lock_waiters(hash)) != 0))
+                       (held->since | held->pending) != 0))
         return false;
+    if (AGENT_UNLIKELY(lock_waiters_of(word) != 0)) {
+        if (agent_thread.told_key != key || agent_thread.told_begun != (uint32_t)(word >> 32) ||
+            agent_thread.told_quiet == 0)
+            return false;
+        agent_thread.told_quiet--;
+    }
     atomic_store_explicit(&held->key, 0, memory_order_relaxed);
     AGENT_SIGNAL_FENCE();
     atomic_store_explicit(&slot->held_depth, depth - 1, memory_order_relaxed);

@@ -43,16 +43,21 @@ void agent_directory_add(struct thread_slot *slot, uint32_t tid, uint64_t pthrea
     atomic_store_explicit(&directory_pthreads[pthread_place(pthread)], slot, memory_order_release);
 }
 
+/* A pthread_t is used again as soon as its thread is joined. */
+static bool slot_is_live(struct thread_slot *slot) {
+    return atomic_load_explicit(&slot->state, memory_order_acquire) == SLOT_LIVE; /* [SLOT-STATE] */
+}
+
 struct thread_slot *agent_directory_tid(uint32_t tid) {
     struct thread_slot *slot =
         atomic_load_explicit(&directory_tids[tid & DIRECTORY_MASK], memory_order_acquire); /* [DIRECTORY] */
-    return slot && slot->tid == tid ? slot : NULL;
+    return slot && slot->tid == tid && slot_is_live(slot) ? slot : NULL;
 }
 
 struct thread_slot *agent_directory_pthread(uint64_t pthread) {
     struct thread_slot *slot = atomic_load_explicit(&directory_pthreads[pthread_place(pthread)],
                                                     memory_order_acquire); /* [DIRECTORY] */
-    return slot && agent_private(slot)->pthread == pthread ? slot : NULL;
+    return slot && agent_private(slot)->pthread == pthread && slot_is_live(slot) ? slot : NULL;
 }
 
 void agent_directory_clear(void) {
@@ -101,9 +106,11 @@ static void stack_bounds_set(uint64_t stack_bytes) {
     }
 }
 
+/* The thread is busy all the while: a signal handler that locks must not make it a second slot. */
 static void thread_begin(struct thread_slot *slot, uint64_t stack_bytes) {
     uint32_t tid = agent_tid();
-    agent_thread.slot = slot;
+    agent_thread.busy = true;
+    AGENT_SIGNAL_FENCE();
     agent_thread.ring_bytes = agent_slot_ring_bytes(slot);
     agent_thread.counts_mask = SLOT_COUNTS_SMALL - 1;
     agent_thread.counts_evicted = 0;
@@ -113,8 +120,8 @@ static void thread_begin(struct thread_slot *slot, uint64_t stack_bytes) {
     AGENT_SYSCALL_2(SYS_prctl, PR_GET_NAME, slot->name);
     agent_slot_publish(slot, tid);
     agent_directory_add(slot, tid, (uint64_t)pthread_self());
-    AGENT_SIGNAL_FENCE();
-    agent_thread.fast = slot;
+    agent_thread.slot = slot;
+    agent_busy_leave();
 }
 
 AGENT_COLD struct thread_slot *agent_slot_prepare(void) {
@@ -128,14 +135,20 @@ AGENT_COLD struct thread_slot *agent_slot_prepare(void) {
         return NULL;
     }
     agent_thread.busy = true;
-    struct thread_slot *slot = agent_slot_take();
-    if (slot)
+    AGENT_SIGNAL_FENCE();
+    struct thread_slot *slot = agent_thread.slot;
+    if (slot) { /* a signal handler came in between and got one */
+        agent_busy_leave();
+        return slot;
+    }
+    slot = agent_slot_take();
+    if (slot) {
         thread_begin(slot, 0);
-    else {
+    } else {
         agent_thread.refused = true;
         agent_lost_count(LOSS_NO_SLOT);
+        agent_thread.busy = false;
     }
-    agent_thread.busy = false;
     return slot;
 }
 
@@ -173,28 +186,46 @@ static void routine_end(void *slot) {
     agent_thread_end(slot);
 }
 
-static struct agent_private *routine_enter(struct thread_slot *slot) {
+struct routine_start {
+    struct thread_slot *slot;
+    void *function, *argument;
+};
+
+/* The new thread takes over the slot that its creator prepared. */
+static struct routine_start routine_enter(struct thread_slot *slot) {
     struct agent_private *private = agent_private(slot);
-    thread_begin(slot, private->stack_bytes);
-    return private;
+    struct routine_start start = {slot, *(void **)&private->routine, private->argument};
+    agent_thread.busy = true;
+    AGENT_SIGNAL_FENCE();
+    if (!agent_thread.slot) {
+        thread_begin(slot, private->stack_bytes);
+        return start;
+    }
+    /* A signal handler came first and gave the thread a slot: that one it keeps. */
+    start.slot = agent_thread.slot;
+    start.slot->start_routine = slot->start_routine;
+    start.slot->creator_tid = slot->creator_tid;
+    start.slot->creator_stack = slot->creator_stack;
+    stack_bounds_set(private->stack_bytes);
+    agent_slot_abandon(slot);
+    agent_busy_leave();
+    return start;
 }
 
 static void *routine_posix(void *argument) {
-    struct thread_slot *slot = argument;
-    struct agent_private *private = routine_enter(slot);
+    struct routine_start start = routine_enter(argument);
     void *value;
-    pthread_cleanup_push(routine_end, slot);
-    value = private->routine.posix(private->argument);
+    pthread_cleanup_push(routine_end, start.slot);
+    value = ((void *(*)(void *))start.function)(start.argument);
     pthread_cleanup_pop(1);
     return value;
 }
 
 static int routine_c11(void *argument) {
-    struct thread_slot *slot = argument;
-    struct agent_private *private = routine_enter(slot);
+    struct routine_start start = routine_enter(argument);
     int value;
-    pthread_cleanup_push(routine_end, slot);
-    value = private->routine.c11(private->argument);
+    pthread_cleanup_push(routine_end, start.slot);
+    value = ((int (*)(void *))start.function)(start.argument);
     pthread_cleanup_pop(1);
     return value;
 }
