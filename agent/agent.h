@@ -48,8 +48,9 @@ struct agent_thread {
     int32_t hold_countdown;  /* acquisitions until the next timed hold */
     uint32_t random;
     bool busy;
-    uint8_t nested_count; /* entries of agent_private.nested; handlers and the thread they interrupt */
-    bool refused;         /* no slot could be had; do not try again */
+    _Atomic uint8_t
+        nested_count; /* entries of agent_private.nested; handlers and the thread they interrupt */
+    bool refused;     /* no slot could be had; do not try again */
     uint32_t cost_countdown;
     uint64_t told_key;               /* the lock whose release this thread told of last */
     uint32_t told_begun;             /* waits begun for it by then */
@@ -115,7 +116,7 @@ static inline void agent_busy_leave(void) {
     agent_thread.fast = agent_thread.slot;
     agent_thread.busy = false;
     AGENT_SIGNAL_FENCE();
-    if (AGENT_UNLIKELY(agent_thread.nested_count != 0))
+    if (AGENT_UNLIKELY(atomic_load_explicit(&agent_thread.nested_count, memory_order_relaxed) != 0))
         agent_nested_apply();
 }
 

@@ -98,14 +98,19 @@ AGENT_SLOW int lock_acquired_slow(struct thread_slot *slot, uint64_t key, uint32
 
 AGENT_SLOW int lock_acquired_nested(const void *lock, enum lock_class cls, uint64_t site, int result) {
     struct thread_slot *slot = agent_thread.slot;
-    if (!agent_thread.busy || !slot || (result != 0 && result != EOWNERDEAD))
+    if (!agent_thread.busy || (result != 0 && result != EOWNERDEAD))
         return result;
-    uint32_t place = agent_thread.nested_count;
+    if (!slot) { /* while a slot is being looked for */
+        agent_lost_count(LOSS_NESTED);
+        return result;
+    }
+    uint8_t place = atomic_load_explicit(&agent_thread.nested_count, memory_order_relaxed);
     if (place == AGENT_NESTED_MAX) {
         agent_record_lost(slot, LOSS_NESTED);
         return result;
     }
-    agent_thread.nested_count = (uint8_t)(place + 1); /* first: a handler in this handler takes the next */
+    /* First: a handler in this handler takes the next. */
+    atomic_store_explicit(&agent_thread.nested_count, (uint8_t)(place + 1), memory_order_relaxed);
     AGENT_SIGNAL_FENCE();
     uint32_t hash = lock_hash(lock);
     agent_private(slot)->nested[place].key = lock_key(lock, hash, cls);
@@ -114,16 +119,21 @@ AGENT_SLOW int lock_acquired_nested(const void *lock, enum lock_class cls, uint6
     return result;
 }
 
+/* Handlers go on adding entries while the thread is busy here: the count is taken back to 0 only where none
+ * came since it was compared. */
 void agent_nested_apply(void) {
     struct thread_slot *slot = agent_thread.slot;
-    while (agent_thread.nested_count > 0) {
-        uint32_t place = agent_thread.nested_count - 1U;
-        uint64_t key = agent_private(slot)->nested[place].key, site = agent_private(slot)->nested[place].site;
-        uint32_t hash = agent_private(slot)->nested[place].hash;
-        AGENT_SIGNAL_FENCE();
-        agent_thread.nested_count = (uint8_t)place;
-        lock_count_find(slot, key, hash, site)->acquisitions++;
+    agent_thread.fast = NULL;
+    agent_thread.busy = true;
+    AGENT_SIGNAL_FENCE();
+    uint8_t count = 0;
+    while (!atomic_compare_exchange_strong_explicit(&agent_thread.nested_count, &(uint8_t){count}, 0,
+                                                    memory_order_relaxed, memory_order_relaxed)) {
+        uint64_t key = agent_private(slot)->nested[count].key, site = agent_private(slot)->nested[count].site;
+        lock_count_find(slot, key, agent_private(slot)->nested[count].hash, site)->acquisitions++;
+        count++;
     }
+    agent_busy_leave();
 }
 
 /* --- pending waits ------------------------------------------------------------------------------ */

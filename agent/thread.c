@@ -198,6 +198,7 @@ static struct routine_start routine_enter(struct thread_slot *slot) {
     agent_thread.busy = true;
     AGENT_SIGNAL_FENCE();
     if (!agent_thread.slot) {
+        agent_thread.slot = slot; /* from here on a handler's acquisitions have a place to wait in */
         thread_begin(slot, private->stack_bytes);
         return start;
     }
