@@ -43,9 +43,7 @@ struct agent_thread {
     struct thread_slot *fast; /* the slot, or NULL while busy, off, or not yet prepared */
     struct thread_slot *slot; /* the slot, or NULL if there is none */
     uint32_t ring_bytes;
-    uint32_t counts_mask;    /* places of the count table in use, less one */
     uint32_t counts_evicted; /* until the whole table is taken into use */
-    int32_t hold_countdown;  /* acquisitions until the next timed hold */
     uint32_t random;
     bool busy;
     _Atomic uint8_t
@@ -125,7 +123,8 @@ static inline void agent_busy_leave(void) {
 enum agent_state { AGENT_NONE, AGENT_STARTING, AGENT_ON, AGENT_OFF };
 extern _Atomic uint32_t agent_state; /* [AGENT-STATE] ON is stored with release after all set-up */
 extern uint32_t agent_clock_kind;
-extern int32_t agent_hold_period;
+extern uint32_t agent_hold_period;
+extern uint32_t agent_hold_threshold; /* of 2^32: the share of holds that are timed */
 
 /* Connects and makes the first slab. Any thread; one does it, the others go on unrecorded. */
 void agent_start(void);

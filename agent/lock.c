@@ -39,7 +39,7 @@ static void counts_grow(struct thread_slot *slot) {
     for (uint32_t i = 0; i < SLOT_COUNTS_SMALL; i++)
         if (slot_counts(slot)[i].key != 0)
             count_evict(slot, &slot_counts(slot)[i]);
-    agent_thread.counts_mask = SLOT_COUNTS - 1;
+    slot->counts_mask = SLOT_COUNTS - 1;
 }
 
 AGENT_COLD struct lock_count *lock_count_replace(struct thread_slot *slot, struct lock_count *place,
@@ -57,7 +57,7 @@ AGENT_COLD struct lock_count *lock_count_replace(struct thread_slot *slot, struc
     bool outermost = !agent_thread.busy;
     if (outermost)
         agent_busy_enter();
-    if (!free_place && agent_thread.counts_mask < SLOT_COUNTS - 1 &&
+    if (!free_place && slot->counts_mask < SLOT_COUNTS - 1 &&
         ++agent_thread.counts_evicted > EVICTIONS_BEFORE_GROWTH) {
         counts_grow(slot);
         free_place = place; /* the next look-up is by the new mask; this one counts once in the old place */
@@ -76,17 +76,9 @@ AGENT_COLD struct lock_count *lock_count_replace(struct thread_slot *slot, struc
 }
 
 struct held_lock *lock_acquired_held(struct thread_slot *slot, uint64_t key, uint32_t hash, uint64_t site) {
-    uint64_t number = ++lock_count_find(slot, key, hash, site)->acquisitions;
+    uint64_t number = lock_count_find(slot, key, hash, site)->acquisitions++;
     struct held_lock *held = lock_held_push(slot, key, site);
-    bool timed = number <= LOCK_HOLDS_ALL_TIMED;
-    if (agent_thread.hold_countdown < 0) {
-        /* Uniform over [0, 2 * period - 2]: every period-th on average, in step with nothing. */
-        agent_thread.random = agent_thread.random * 1664525U + 1013904223U;
-        agent_thread.hold_countdown =
-            (int32_t)(((uint64_t)agent_thread.random * (uint32_t)(2 * agent_hold_period - 1)) >> 32);
-        timed = true;
-    }
-    if (held && timed)
+    if (held && lock_hold_is_timed(number))
         held->since = agent_ticks();
     return held;
 }
@@ -211,6 +203,8 @@ bool lock_release_begin(struct thread_slot *slot, uint64_t key, uint32_t hash,
                                   memory_order_release); /* [HELD-READ] */
         }
         atomic_store_explicit(&slot->held[kept - 1].key, 0, memory_order_relaxed);
+        slot->held[kept - 1].since = 0;
+        slot->held[kept - 1].pending = LOCK_PENDING_NONE;
         AGENT_SIGNAL_FENCE();
         atomic_store_explicit(&slot->held_depth, depth - 1, memory_order_relaxed);
     }

@@ -72,7 +72,7 @@ AGENT_COLD struct lock_count *lock_count_replace(struct thread_slot *slot, struc
 /* Where a lock is counted. The two ways to take a rwlock are counted side by side: the class takes part. */
 /* A table of sets of four: a lock whose place is taken may lie in the other three of its set. */
 static inline struct lock_count *lock_count_place(struct thread_slot *slot, uint64_t key, uint32_t hash) {
-    return &slot_counts(slot)[(hash ^ (uint32_t)(key >> LOCK_KEY_CLASS_SHIFT)) & agent_thread.counts_mask];
+    return &slot_counts(slot)[(hash ^ (uint32_t)(key >> LOCK_KEY_CLASS_SHIFT)) & slot->counts_mask];
 }
 
 static inline struct lock_count *lock_count_find(struct thread_slot *slot, uint64_t key, uint32_t hash,
@@ -89,7 +89,9 @@ static inline struct lock_count *lock_count_find(struct thread_slot *slot, uint6
 /* A thread's first holds of a lock are all timed, so that rarely taken locks have exact holds. */
 #define LOCK_HOLDS_ALL_TIMED 16U
 
-/* Notes a lock as held; NULL: too deep to be kept. The place is reserved before it is filled: a signal
+/* Beyond held_depth, since and pending of an entry are 0: a fast acquisition need not store them.
+ *
+ * Notes a lock as held; NULL: too deep to be kept. The place is reserved before it is filled: a signal
  * handler that locks in between uses the next. */
 static inline struct held_lock *lock_held_push(struct thread_slot *slot, uint64_t key, uint64_t site) {
     uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed);
@@ -98,11 +100,18 @@ static inline struct held_lock *lock_held_push(struct thread_slot *slot, uint64_
     if (AGENT_UNLIKELY(depth >= SLOT_HELD))
         return NULL;
     struct held_lock *held = &slot->held[depth];
-    held->since = 0;
-    held->pending = LOCK_PENDING_NONE;
     atomic_store_explicit(&held->site, site, memory_order_relaxed);
     atomic_store_explicit(&held->key, key, memory_order_release); /* [HELD-READ]: site before key */
     return held;
+}
+
+/*
+ * Which holds are timed: a thread's first LOCK_HOLDS_ALL_TIMED of a lock, then one in hold_period by a
+ * multiplicative hash of the count: spread evenly, in step with nothing the program does, and with no state
+ * to be kept.
+ */
+static inline bool lock_hold_is_timed(uint64_t number) {
+    return number < LOCK_HOLDS_ALL_TIMED || (uint32_t)number * 0x9E3779B1U < agent_hold_threshold;
 }
 
 /* Everything that the fast half below does not do: a lock that is not in the table yet, a hold to be timed,
@@ -116,10 +125,10 @@ struct held_lock *lock_acquired_held(struct thread_slot *slot, uint64_t key, uin
 static inline int lock_acquired(struct thread_slot *slot, uint64_t key, uint32_t hash, uint64_t site) {
     struct lock_count *count = lock_count_place(slot, key, hash);
     uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed);
-    if (AGENT_UNLIKELY(count->key != key || count->acquisitions < LOCK_HOLDS_ALL_TIMED ||
-                       depth >= SLOT_HELD || --agent_thread.hold_countdown < 0))
+    uint64_t number = count->acquisitions;
+    if (AGENT_UNLIKELY(count->key != key || lock_hold_is_timed(number) || depth >= SLOT_HELD))
         return lock_acquired_slow(slot, key, hash, site);
-    count->acquisitions++;
+    count->acquisitions = number + 1;
     lock_held_push(slot, key, site);
     return 0;
 }

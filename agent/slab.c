@@ -121,7 +121,7 @@ static int slab_make(uint32_t index, uint64_t start_ticks, uint64_t start_ns, ui
     header->agent_flags = flags;
     header->start_ticks = start_ticks;
     header->start_ns = start_ns;
-    header->hold_period = (uint32_t)agent_hold_period;
+    header->hold_period = agent_hold_period;
     atomic_store_explicit(&header->recording, 1, memory_order_relaxed);
     if (index == 0)
         header_describe(header);

@@ -19,7 +19,8 @@
 
 _Atomic uint32_t agent_state = AGENT_NONE;
 uint32_t agent_clock_kind = CLOCK_KIND_MONOTONIC;
-int32_t agent_hold_period = 32;
+uint32_t agent_hold_period = 32;
+uint32_t agent_hold_threshold = UINT32_MAX / 32;
 
 static uint32_t ring_bytes = RING_BYTES_DEFAULT;
 static bool in_fork_child;
@@ -67,6 +68,11 @@ static uint64_t number_parse(const char *text) {
     return number;
 }
 
+static void hold_period_set(uint32_t period) {
+    agent_hold_period = period;
+    agent_hold_threshold = UINT32_MAX / period;
+}
+
 /* Returns false if the options say that the agent is to do nothing. */
 static bool options_read(const char *options) {
     for (const char *at = options; at && *at;) {
@@ -76,7 +82,7 @@ static bool options_read(const char *options) {
         if (strncmp(at, "hold=", 5) == 0) {
             number = number_parse(at + 5);
             if (number >= 1 && number <= 1U << 20)
-                agent_hold_period = (int32_t)number;
+                hold_period_set((uint32_t)number);
         } else if (strncmp(at, "ring=", 5) == 0) {
             number = number_parse(at + 5);
             if (number >= RING_BYTES_MIN && number <= RING_BYTES_MAX && (number & (number - 1)) == 0)

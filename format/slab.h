@@ -130,6 +130,7 @@ struct thread_slot {
     uint64_t start_routine; /* address given to pthread_create, 0: main or unknown */
     uint64_t creator_stack; /* hash, defined in the creator's ring; 0: unknown */
     uint64_t cpu_ns;        /* thread CPU time, set when it exits; 0 before */
+    uint32_t counts_mask;   /* the agent's own: places of the count table in use, less one */
     char name[THREAD_NAME_BYTES];
 
     /* What it waits for at this moment, for snapshots. key 0: nothing. [NOW] now_key is stored with release

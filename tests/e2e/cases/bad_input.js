@@ -129,7 +129,15 @@ async function fileLimit(context) {
     context.equal(result.signal, null, `${blocks} KiB: signal`);
     context.equal(result.code, 0, `${blocks} KiB: exit code (${result.stderr})`);
     context.equal(JSON.parse(result.stdout).threads, 3, `${blocks} KiB: the target's output`);
-    context.expect(/^waitscope: .*([Ff]ile too large|file size|limit)/m.test(result.stderr), `${blocks} KiB: not said why there is nothing: ${result.stderr}`);
+    if (blocks < 100) {
+      context.expect(/^waitscope: .*([Ff]ile too large|file size|limit)/m.test(result.stderr), `${blocks} KiB: not said why there is nothing: ${result.stderr}`);
+      continue;
+    }
+    /* Room for a few small rings: what they could not hold is told. */
+    const { loss } = JSON.parse((await context.run(context.bin, ['report', '--json', trace])).stdout);
+    const dropped = Object.values(loss.dropped).reduce((sum, count) => sum + count, 0);
+    context.expect(loss.stored > 0, `${blocks} KiB: nothing was recorded`);
+    context.equal(loss.emitted, loss.stored + dropped, `${blocks} KiB: records emitted`);
   }
 }
 
@@ -243,7 +251,7 @@ async function killedCollector(context) {
   await context.until('the target to end by itself', () => fs.existsSync(context.file('end')));
   const truth = JSON.parse(fs.readFileSync(context.file('truth.json'), 'utf8'));
   context.equal(truth.locks[0].acquisitions, 200, "the target's own count");
-  const report = await context.report(trace, { lossless: false });
+  const report = await context.report(trace, { lossless: false, incomplete: true });
   context.equal(report.trace.state, 'recording', 'state of the trace');
   context.expect(checkTruth(report, truth).length > 0, 'a trace that was cut short says all');
 }
