@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 #include "cli/command.h"
 #include "cli/message.h"
@@ -35,6 +36,16 @@ static const struct cli_option OPTIONS[] = {
     {0},
 };
 
+/* Columns to fill: 0 where stderr is no terminal, so that nothing is cut in a log. */
+static unsigned summary_width(void) {
+    if (!isatty(STDERR_FILENO))
+        return 0;
+    unsigned width = cli_width(stderr);
+    const char *columns = getenv("COLUMNS");
+    long wanted = columns ? strtol(columns, NULL, 10) : 0;
+    return width > 0 ? width : wanted > 0 && wanted < 10000 ? (unsigned)wanted : 80;
+}
+
 /* At most 8 lines on stderr: what was seen, or why there is nothing to see. */
 static void summary_print(const struct collector_result *result) {
     if (result->trace_errno && result->trace_path[0])
@@ -53,7 +64,9 @@ static void summary_print(const struct collector_result *result) {
         cli_say("%s: %s", result->trace_path, why[0] ? why : strerror(-status));
         return;
     }
-    report_summary_print(model, stderr, result->trace_path, cli_color_use(CLI_COLOR_AUTO, stderr));
+    const struct report_options options = {.color = cli_color_use(CLI_COLOR_AUTO, stderr),
+                                           .width = summary_width()};
+    report_summary_print(model, stderr, result->trace_path, &options);
     model_free(model);
 }
 

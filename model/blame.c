@@ -27,6 +27,9 @@
  * posted or arrived last. A signal is stamped before its waiter has the mutex back, so that is the
  * last release inside, else the first one after. At a barrier nothing comes between: the nearest to e.
  *
+ * Readers of a rwlock do not keep each other out: a reader's wait knows only the releases of writers,
+ * unless the lock has none at all.
+ *
  * A wait is counted once, at whom the longest of its segments goes to.
  *
  * A waiter does not release what it waits for, so releases inside are not asked for their thread:
@@ -79,18 +82,13 @@ int blame_prepare(struct model *model) {
     for (unsigned cls = 0; rc == 0 && cls < LOCK_CLASS_COUNT; cls++)
         rc = stand_in(model, BLAME_RULES[cls].nobody, &model->holder_stacks[cls]);
 
-    for (uint32_t i = 0; rc == 0 && i < model->wait_count; i++) {
-        const struct model_wait *wait = &model->waits[i];
-        struct frame_entry *site = (struct frame_entry *)wait->owner_site;
-        if (site && site->stack == MODEL_NONE) {
-            site->stack = model_stack_intern(model, &wait->owner_site, 1, 0);
-            rc = site->stack == MODEL_NONE ? -ENOMEM : 0;
-        }
-        if (rc == 0 && (wait->flags & MODEL_WAIT_OPEN) && wait->owner != MODEL_NONE &&
-            model->thread_extras[wait->owner].held_stack == MODEL_NONE) {
-            const char *text = intern_format(model, "[still held by %s]", model->threads[wait->owner].name);
-            rc = text ? stand_in(model, text, &model->thread_extras[wait->owner].held_stack) : -ENOMEM;
-        }
+    for (uint32_t i = 0; rc == 0 && i < model->thread_count; i++) {
+        uint32_t open = model->thread_extras[i].open_wait;
+        uint32_t owner = open == MODEL_NONE ? MODEL_NONE : model->waits[open].owner;
+        if (owner == MODEL_NONE || model->thread_extras[owner].held_stack != MODEL_NONE)
+            continue;
+        const char *text = intern_format(model, "[still held by %s]", model->threads[owner].label);
+        rc = text ? stand_in(model, text, &model->thread_extras[owner].held_stack) : -ENOMEM;
     }
     return rc;
 }
@@ -99,19 +97,49 @@ int blame_prepare(struct model *model) {
 struct blame_run {
     const struct model *model;
     const struct blame_rule *rule;
-    const uint32_t *releases;
-    uint64_t *times; /* of the releases, side by side for the searches */
+    const struct model_release *releases;
     uint32_t count;
+    uint64_t *times;      /* of the releases, side by side for the searches */
     uint32_t *next_other; /* for each release, the next one by another thread than its own */
-    uint64_t *by_thread;  /* thread << 32 | place, sorted; NULL until somebody asks */
+    uint64_t *by_thread;  /* thread << 32 | place, sorted */
     uint32_t *spanned;    /* differences: how many waits span the segment that ends here */
-    uint32_t *longest; /* a tree of count leaves: the place with the longest segment; NULL until asked for */
+    uint32_t *longest;    /* a tree of count leaves: the place with the longest segment */
+    bool has_next_other, has_by_thread, has_longest, has_spanned; /* the rest is made when it is needed */
     blame_add *add;
     void *context;
 };
 
+void blame_space_free(struct blame_space *space) {
+    big_free(space->bytes, space->room);
+    *space = (struct blame_space){0};
+}
+
+/* Lays the arrays of a run out from at on. */
+static void space_lay(struct blame_run *run, char *at) {
+    size_t count = run->count;
+    run->times = (uint64_t *)(void *)at;
+    run->by_thread = run->times + count;
+    run->spanned = (uint32_t *)(run->by_thread + count);
+    run->next_other = run->spanned + count + 1;
+    run->longest = run->next_other + count;
+    run->has_next_other = run->has_by_thread = run->has_longest = run->has_spanned = false;
+}
+#define SPACE_BYTES(count)                                                                                   \
+    ((size_t)(count) * (2 * sizeof(uint64_t) + 4 * sizeof(uint32_t)) + sizeof(uint32_t))
+
 static const struct model_release *release_at(const struct blame_run *run, uint32_t place) {
-    return &run->model->releases[run->releases[place]];
+    return &run->releases[place];
+}
+
+static uint32_t next_by_other(struct blame_run *run, uint32_t place) {
+    if (!run->has_next_other) {
+        for (uint32_t i = run->count; i-- > 0;) {
+            bool same = i + 1 < run->count && release_at(run, i + 1)->thread == release_at(run, i)->thread;
+            run->next_other[i] = same ? run->next_other[i + 1] : i + 1;
+        }
+        run->has_next_other = true;
+    }
+    return run->next_other[place];
 }
 
 static int charge(const struct blame_run *run, uint32_t stack, uint32_t thread, uint64_t ns, uint64_t count) {
@@ -127,37 +155,40 @@ static int charge_release(const struct blame_run *run, uint32_t place, uint64_t 
     return charge(run, release->stack, release->thread, ns, count);
 }
 
+#define SEARCH_WINDOW 16U
+
 /* The first place from `from` on whose time is past `time`, searched from near to far. */
 static uint32_t place_after(const struct blame_run *run, uint32_t from, uint64_t time) {
-    uint32_t low = from, step = 1;
-    while (low < run->count && run->times[low] <= time) {
-        low = run->count - low > step ? low + step : run->count;
-        step *= 2;
+    const uint64_t *times = run->times;
+    uint32_t low = from, high = run->count, step = SEARCH_WINDOW;
+    /* All before low are not past it. */
+    while (high - low > SEARCH_WINDOW) {
+        uint32_t probe = high - low > step ? low + step : low + (high - low) / 2;
+        if (times[probe - 1] <= time) {
+            low = probe;
+            step *= 2;
+        } else {
+            high = probe - 1;
+            step = (high - low) / 2;
+            step = step > SEARCH_WINDOW ? step : SEARCH_WINDOW;
+        }
     }
-    /* Between from and low; low itself is past it or the end. */
-    uint32_t high = low;
-    low = from;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if (run->times[middle] <= time)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
+    /* Without a branch that depends on the times: which way it goes is as good as random. */
+    uint32_t before = 0;
+    for (uint32_t i = low; i < high; i++)
+        before += times[i] <= time;
+    return low + before;
 }
 
 /* The first place from `from` on of a release by `thread`, MODEL_NONE if there is none. */
 static int place_of_thread(struct blame_run *run, uint32_t from, uint32_t thread, uint32_t *ret_place) {
-    if (!run->by_thread) {
-        run->by_thread = malloc((size_t)run->count * sizeof(*run->by_thread));
-        if (!run->by_thread)
-            return -ENOMEM;
+    if (!run->has_by_thread) {
         for (uint32_t i = 0; i < run->count; i++)
             run->by_thread[i] = (uint64_t)release_at(run, i)->thread << 32 | i;
         int rc = sort_by_u64(run->by_thread, run->count, sizeof(*run->by_thread), 0);
         if (rc < 0)
             return rc;
+        run->has_by_thread = true;
     }
     uint64_t wanted = (uint64_t)thread << 32 | from;
     uint32_t low = 0, high = run->count;
@@ -189,12 +220,11 @@ static bool may_have_ended(const struct blame_run *run, const struct model_wait 
 }
 
 /* after: the first release past the wait's end. */
-static uint32_t place_of_late_stamp(const struct blame_run *run, const struct model_wait *wait,
-                                    uint32_t after) {
+static uint32_t place_of_late_stamp(struct blame_run *run, const struct model_wait *wait, uint32_t after) {
     uint32_t place = after;
     /* The last to arrive at a barrier ends its own wait. */
     if (place < run->count && release_at(run, place)->thread == wait->thread && !run->rule->nearest)
-        place = run->next_other[place];
+        place = next_by_other(run, place);
     return place < run->count && may_have_ended(run, wait, place, RELEASE_SLACK_NS) ? place : MODEL_NONE;
 }
 
@@ -215,16 +245,16 @@ static int charge_unreleased(struct blame_run *run, const struct model_wait *wai
     }
     if (late != MODEL_NONE)
         return charge_release(run, late, ns, 1);
-    if (wait->owner_site)
-        return charge(run, ((const struct frame_entry *)wait->owner_site)->stack, wait->owner, ns, 1);
+    if (wait->mode != LOCK_CLASS_CONDITION && wait->owner_site != MODEL_NONE)
+        return charge(run, wait->owner_site, wait->owner, ns, 1);
     if (by_owner != MODEL_NONE && may_have_ended(run, wait, by_owner, OWNER_SLACK_NS))
         return charge_release(run, by_owner, ns, 1);
     return charge(run, model->holder_stacks[model->locks[wait->lock].cls], wait->owner, ns, 1);
 }
 
 /* Who has the time from the last release inside to the wait's end. */
-static struct blame_share tail_share(const struct blame_run *run, const struct model_wait *wait,
-                                     uint32_t last, uint32_t after) {
+static struct blame_share tail_share(struct blame_run *run, const struct model_wait *wait, uint32_t last,
+                                     uint32_t after) {
     uint64_t tail = wait->end - run->times[last];
     uint32_t late = place_of_late_stamp(run, wait, after);
     bool known = late != MODEL_NONE && release_at(run, late)->held != 0;
@@ -252,17 +282,15 @@ static uint32_t longer_segment(const struct blame_run *run, uint32_t a, uint32_t
 }
 
 /* The place of the longest segment from `from` to before `to`, which is more than from. */
-static int longest_segment(struct blame_run *run, uint32_t from, uint32_t to, uint32_t *ret_place) {
+static uint32_t longest_segment(struct blame_run *run, uint32_t from, uint32_t to) {
     uint32_t best = from, count = run->count;
     if (to - from <= SEGMENTS_WALKED) {
         for (uint32_t i = from; i < to; i++)
             best = longer_segment(run, best, i);
-        *ret_place = best;
-        return 0;
+        return best;
     }
-    if (!run->longest) {
-        if (!(run->longest = malloc(2 * (size_t)count * sizeof(*run->longest))))
-            return -ENOMEM;
+    if (!run->has_longest) {
+        run->has_longest = true;
         for (uint32_t i = 0; i < count; i++)
             run->longest[(size_t)count + i] = i;
         for (size_t i = count - 1; i > 0; i--)
@@ -274,8 +302,7 @@ static int longest_segment(struct blame_run *run, uint32_t from, uint32_t to, ui
         if (high % 2)
             best = longer_segment(run, best, run->longest[--high]);
     }
-    *ret_place = best;
-    return 0;
+    return best;
 }
 
 static int add_share(const struct blame_run *run, const struct blame_share *share) {
@@ -294,9 +321,7 @@ static int charge_split(struct blame_run *run, const struct model_wait *wait, ui
     uint32_t middle = first;
     uint64_t middle_ns = 0;
     if (first + 1 < after) {
-        int rc = longest_segment(run, first + 1, after, &middle);
-        if (rc < 0)
-            return rc;
+        middle = longest_segment(run, first + 1, after);
         middle_ns = segment_ns(run, middle);
     }
     int rc = 0;
@@ -307,8 +332,13 @@ static int charge_split(struct blame_run *run, const struct model_wait *wait, ui
     else
         tail.count = 1;
     /* Unsigned and wrapping: the running sum is right again where it is read. */
-    run->spanned[first + 1]++;
-    run->spanned[after]--;
+    if (first + 1 < after) {
+        if (!run->has_spanned)
+            memset(run->spanned, 0, ((size_t)run->count + 1) * sizeof(*run->spanned));
+        run->has_spanned = true;
+        run->spanned[first + 1]++;
+        run->spanned[after]--;
+    }
     if (rc == 0)
         rc = add_share(run, &head);
     return rc == 0 ? add_share(run, &tail) : rc;
@@ -343,53 +373,72 @@ static int charge_wait(struct blame_run *run, const struct model_wait *wait, uin
                                              : charge_whole(run, wait, first, after);
 }
 
+/* Whose waits are charged in one go: they know the same releases. */
+enum blame_side { SIDE_ALL, SIDE_READERS, SIDE_WRITERS };
+
+static int blame_side(struct blame_run *run, uint32_t lock, enum blame_side side,
+                      const struct wait_filter *filter) {
+    const struct model *model = run->model;
+    const struct model_wait *wait = model->waits + model->lock_wait_first[lock];
+    const struct model_wait *end = model->waits + model->lock_wait_first[lock + 1];
+    for (uint32_t i = 0; i < run->count; i++)
+        run->times[i] = run->releases[i].time;
+
+    int rc = 0;
+    uint32_t first = 0;
+    uint64_t begin = 0;
+    for (; rc == 0 && wait < end; wait++) {
+        if ((side != SIDE_ALL && (wait->mode == LOCK_CLASS_RWLOCK_READ) != (side == SIDE_READERS)) ||
+            !wait_matches(model, filter, wait))
+            continue;
+        /* They come thread by thread, so mostly the next begins later. */
+        first = place_after(run, wait->begin >= begin ? first : 0, wait->begin);
+        begin = wait->begin;
+        rc = charge_wait(run, wait, first);
+    }
+    uint32_t spanning = 0;
+    for (uint32_t i = 0; rc == 0 && run->has_spanned && i < run->count; i++) {
+        spanning += run->spanned[i];
+        if (spanning != 0)
+            rc = charge_release(run, i, segment_ns(run, i) * spanning, 0);
+    }
+    return rc;
+}
+
 int blame_lock(const struct model *model, uint32_t lock, const struct wait_filter *filter, blame_add *add,
-               void *context) {
-    const uint32_t *waits = model->lock_waits + model->lock_wait_first[lock];
-    uint32_t wait_count = model->lock_wait_first[lock + 1] - model->lock_wait_first[lock];
+               void *context, struct blame_space *space) {
     struct blame_run run = {
         .model = model,
         .rule = &BLAME_RULES[model->locks[lock].cls],
-        .releases = model->lock_releases + model->lock_release_first[lock],
+        .releases = model->releases + model->lock_release_first[lock],
         .count = model->lock_release_first[lock + 1] - model->lock_release_first[lock],
         .add = add,
         .context = context,
     };
-    if (wait_count == 0)
+    size_t by_writers = model->locks[lock].cls == LOCK_CLASS_RWLOCK_WRITE ? run.count : 0;
+    size_t bytes = SPACE_BYTES(run.count) + by_writers * sizeof(*run.releases);
+    if (model->lock_wait_first[lock + 1] == model->lock_wait_first[lock])
         return 0;
-
-    int rc = -ENOMEM;
-    run.times = malloc(((size_t)run.count + 1) * sizeof(*run.times));
-    run.next_other = malloc(((size_t)run.count + 1) * sizeof(*run.next_other));
-    run.spanned = calloc((size_t)run.count + 1, sizeof(*run.spanned));
-    if (!run.times || !run.next_other || !run.spanned)
-        goto cleanup;
-    for (uint32_t i = run.count; i-- > 0;) {
-        bool same = i + 1 < run.count && release_at(&run, i + 1)->thread == release_at(&run, i)->thread;
-        run.times[i] = release_at(&run, i)->time;
-        run.next_other[i] = same ? run.next_other[i + 1] : i + 1;
+    if (bytes > space->room) {
+        blame_space_free(space);
+        if (!(space->bytes = big_alloc(bytes)))
+            return -ENOMEM;
+        space->room = bytes;
     }
-
-    rc = 0;
-    uint32_t first = 0;
-    for (uint32_t i = 0; rc == 0 && i < wait_count; i++) {
-        const struct model_wait *wait = &model->waits[waits[i]];
-        if (!wait_matches(model, filter, wait))
-            continue;
-        first = place_after(&run, first, wait->begin);
-        rc = charge_wait(&run, wait, first);
-    }
-    uint32_t spanning = 0;
-    for (uint32_t i = 0; rc == 0 && i < run.count; i++) {
-        spanning += run.spanned[i];
-        if (spanning != 0)
-            rc = charge_release(&run, i, segment_ns(&run, i) * spanning, 0);
-    }
-cleanup:
-    free(run.times);
-    free(run.next_other);
-    free(run.by_thread);
-    free(run.spanned);
-    free(run.longest);
-    return rc;
+    struct model_release *writers = (struct model_release *)(void *)space->bytes;
+    char *rest = space->bytes + by_writers * sizeof(*writers);
+    uint32_t writer_count = 0;
+    for (uint32_t i = 0; i < by_writers; i++)
+        if (run.releases[i].mode != LOCK_CLASS_RWLOCK_READ)
+            writers[writer_count++] = run.releases[i];
+    space_lay(&run, rest);
+    if (writer_count == 0 || writer_count == run.count)
+        return blame_side(&run, lock, SIDE_ALL, filter);
+    int rc = blame_side(&run, lock, SIDE_WRITERS, filter);
+    if (rc < 0)
+        return rc;
+    run.releases = writers;
+    run.count = writer_count;
+    space_lay(&run, rest);
+    return blame_side(&run, lock, SIDE_READERS, filter);
 }

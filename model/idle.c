@@ -20,7 +20,7 @@
  * count. A stack that could not be walked to its end says nothing about depth: then only the role of
  * the thread decides, and where that is no pool worker's the wait counts as contention.
  *
- * A wait that was still open at the end has no stack. It is taken for what the other waits of the
+ * A wait that was still open at the end and has no stack is taken for what the other waits of the
  * same lock are. If there are none, a condition or signalling semaphore is idle waiting unless it is
  * the main thread that waits: the rest of a pool that never had work.
  */
@@ -62,19 +62,6 @@ static bool stack_is_shallow(const struct model_stack *stack) {
     return !(stack->flags & (STACK_TRUNCATED | STACK_INCOMPLETE));
 }
 
-bool model_wait_is_idle(const struct model *model, const struct model_wait *wait) {
-    enum lock_class cls = model->locks[wait->lock].cls;
-    if (IDLE_RULES[cls] != IDLE_BY_DEPTH)
-        return IDLE_RULES[cls] == IDLE_ALWAYS;
-    if (model->lock_extras[wait->lock].lock_like)
-        return false;
-    if (wait->stack != MODEL_NONE && stack_is_shallow(&model->stacks[wait->stack]))
-        return true;
-    bool whole = wait->stack != MODEL_NONE &&
-                 !(model->stacks[wait->stack].flags & (STACK_TRUNCATED | STACK_INCOMPLETE));
-    return !whole && is_pool_worker(&model->threads[wait->thread]);
-}
-
 static int compare_u64(const void *left, const void *right) {
     uint64_t a, b;
     memcpy(&a, left, sizeof(a));
@@ -83,70 +70,140 @@ static int compare_u64(const void *left, const void *right) {
 }
 
 /* Marks the semaphores that some thread both takes and posts. */
-static int lock_like_mark(struct model *model) {
-    for (uint32_t i = 0; i < model->wait_count; i++) {
-        const struct model_wait *wait = &model->waits[i];
-        if (model->locks[wait->lock].cls != LOCK_CLASS_SEMAPHORE)
-            continue;
-        uint64_t pair = (uint64_t)wait->thread << 32 | wait->lock;
-        if (model->semaphore_taker_count > 0 &&
-            model->semaphore_takers[model->semaphore_taker_count - 1] == pair)
-            continue;
-        int rc = array_reserve(&model->semaphore_takers, model->semaphore_taker_count,
-                               &model->semaphore_taker_room, sizeof(pair));
-        if (rc < 0)
-            return rc;
-        model->semaphore_takers[model->semaphore_taker_count++] = pair;
-    }
+static void lock_like_mark(struct model *model) {
     if (model->semaphore_taker_count == 0)
-        return 0;
+        return;
     qsort(model->semaphore_takers, model->semaphore_taker_count, sizeof(uint64_t), compare_u64);
-    for (uint32_t i = 0; i < model->release_count; i++) {
-        const struct model_release *release = &model->releases[i];
-        struct lock_extra *extra = &model->lock_extras[release->lock];
-        if (model->locks[release->lock].cls != LOCK_CLASS_SEMAPHORE || extra->lock_like)
-            continue;
-        uint64_t pair = (uint64_t)release->thread << 32 | release->lock;
-        if (bsearch(&pair, model->semaphore_takers, model->semaphore_taker_count, sizeof(pair), compare_u64))
-            extra->lock_like = true;
+    for (uint32_t i = 0; i < model->releases_read.run_count; i++) {
+        const struct model_release *release = model->releases_read.runs[i].items;
+        for (uint32_t left = model->releases_read.runs[i].count; left > 0; left--, release++) {
+            struct lock_extra *extra = &model->lock_extras[release->lock];
+            if (model->locks[release->lock].cls != LOCK_CLASS_SEMAPHORE || extra->lock_like)
+                continue;
+            uint64_t pair = (uint64_t)release->thread << 32 | release->lock;
+            extra->lock_like = bsearch(&pair, model->semaphore_takers, model->semaphore_taker_count,
+                                       sizeof(pair), compare_u64) != NULL;
+        }
     }
     free(model->semaphore_takers);
     model->semaphore_takers = NULL;
     model->semaphore_taker_count = model->semaphore_taker_room = 0;
-    return 0;
+}
+
+/* Of one lock, what a look at each of its waits needs, and what it adds up to. */
+struct lock_tally {
+    uint64_t total, idle, maximum;
+    uint32_t count, idle_count, open;
+    uint8_t rule; /* enum idle_rule */
+};
+
+enum stack_depth { STACK_DEEP, STACK_SHALLOW, STACK_CUT };
+
+struct idle_marker {
+    struct model *model;
+    struct lock_tally *locks;
+    uint8_t *depths; /* by stack, enum stack_depth */
+};
+
+static void tally_add(struct lock_tally *lock, const struct model_wait *wait) {
+    uint64_t ns = wait->end - wait->begin;
+    lock->total += ns;
+    lock->maximum = ns > lock->maximum ? ns : lock->maximum;
+    lock->count++;
+    if (wait->idle) {
+        lock->idle += ns;
+        lock->idle_count++;
+    }
+    if (wait->flags & MODEL_WAIT_OPEN)
+        lock->open++;
+}
+
+static bool wait_is_idle(const struct idle_marker *marker, const struct model_wait *wait,
+                         enum idle_rule rule) {
+    if (rule != IDLE_BY_DEPTH)
+        return rule == IDLE_ALWAYS;
+    enum stack_depth depth =
+        wait->stack == MODEL_NONE ? STACK_CUT : (enum stack_depth)marker->depths[wait->stack];
+    return depth == STACK_SHALLOW ||
+           (depth == STACK_CUT && is_pool_worker(&marker->model->threads[wait->thread]));
+}
+
+/* An open wait without a stack: what it is shows when all others are known. */
+static bool is_undecided(const struct model_wait *wait, enum idle_rule rule) {
+    return (wait->flags & MODEL_WAIT_OPEN) && wait->stack == MODEL_NONE && rule == IDLE_BY_DEPTH;
+}
+
+static void mark_run(const struct idle_marker *marker, const struct event_run *run) {
+    const struct model *model = marker->model;
+    struct model_wait *wait = run->items;
+    for (uint32_t left = run->count; left > 0; left--, wait++) {
+        struct lock_tally *lock = &marker->locks[wait->lock];
+        if (wait->stack != MODEL_NONE)
+            wait->stack = model->stack_map[wait->stack];
+        if (wait->owner_site != MODEL_NONE && wait->mode != LOCK_CLASS_CONDITION)
+            wait->owner_site = model->site_map[wait->owner_site];
+        if (is_undecided(wait, (enum idle_rule)lock->rule))
+            continue;
+        wait->idle = wait_is_idle(marker, wait, (enum idle_rule)lock->rule);
+        tally_add(lock, wait);
+    }
+}
+
+static void mark_undecided(const struct idle_marker *marker, const struct event_run *run) {
+    struct model_wait *wait = run->items;
+    for (uint32_t left = run->count; left > 0; left--, wait++) {
+        struct lock_tally *lock = &marker->locks[wait->lock];
+        if (!is_undecided(wait, (enum idle_rule)lock->rule))
+            continue;
+        uint32_t known = lock->count - lock->open;
+        wait->idle = known > 0 ? lock->idle_count > known / 2
+                               : strcmp(marker->model->threads[wait->thread].role, "main") != 0;
+        tally_add(lock, wait);
+    }
 }
 
 int idle_mark(struct model *model) {
-    int rc = lock_like_mark(model);
-    if (rc < 0)
-        return rc;
-    /* For open waits: how many waits of their lock were idle, less how many were not. */
-    int64_t *balance = calloc((size_t)model->lock_count + 1, sizeof(*balance));
-    bool *seen = calloc((size_t)model->lock_count + 1, sizeof(*seen));
-    if (!balance || !seen) {
-        free(balance);
-        free(seen);
-        return -ENOMEM;
+    int rc = -ENOMEM;
+    lock_like_mark(model);
+    struct idle_marker marker = {
+        .model = model,
+        .locks = calloc((size_t)model->lock_count + 1, sizeof(*marker.locks)),
+        .depths = malloc((size_t)model->stack_count + 1),
+    };
+    if (!marker.locks || !marker.depths)
+        goto cleanup;
+    for (uint32_t i = 0; i < model->stack_count; i++)
+        marker.depths[i] = stack_is_shallow(&model->stacks[i])                             ? STACK_SHALLOW
+                           : model->stacks[i].flags & (STACK_TRUNCATED | STACK_INCOMPLETE) ? STACK_CUT
+                                                                                           : STACK_DEEP;
+    for (uint32_t i = 0; i < model->lock_count; i++) {
+        struct model_lock *lock = &model->locks[i];
+        bool lock_like = model->lock_extras[i].lock_like;
+        marker.locks[i].rule = lock_like ? IDLE_NEVER : (uint8_t)IDLE_RULES[lock->cls];
+        lock->event = IDLE_RULES[lock->cls] != IDLE_NEVER && !lock_like;
     }
-    for (uint32_t i = 0; i < model->wait_count; i++) {
-        struct model_wait *wait = &model->waits[i];
-        wait->idle = model_wait_is_idle(model, wait);
-        if (wait->flags & MODEL_WAIT_OPEN)
-            continue;
-        balance[wait->lock] += wait->idle ? 1 : -1;
-        seen[wait->lock] = true;
+    for (uint32_t i = 0; i < model->waits_read.run_count; i++)
+        mark_run(&marker, &model->waits_read.runs[i]);
+    for (uint32_t i = 0; i < model->waits_read.run_count; i++) {
+        const struct event_run *run = &model->waits_read.runs[i];
+        /* An open wait is the last of its thread's. */
+        const struct model_wait *last = (const struct model_wait *)run->items + run->count - 1;
+        if (last->flags & MODEL_WAIT_OPEN)
+            mark_undecided(&marker, run);
     }
-    for (uint32_t i = 0; i < model->wait_count; i++) {
-        struct model_wait *wait = &model->waits[i];
-        if (!(wait->flags & MODEL_WAIT_OPEN) || IDLE_RULES[model->locks[wait->lock].cls] != IDLE_BY_DEPTH ||
-            model->lock_extras[wait->lock].lock_like)
-            continue;
-        if (seen[wait->lock])
-            wait->idle = balance[wait->lock] > 0;
-        else
-            wait->idle = strcmp(model->threads[wait->thread].role, "main") != 0;
+    for (uint32_t i = 0; i < model->lock_count; i++) {
+        const struct lock_tally *tally = &marker.locks[i];
+        struct model_lock *lock = &model->locks[i];
+        lock->wait_total = tally->total;
+        lock->wait_idle = tally->idle;
+        lock->wait_maximum = tally->maximum;
+        lock->wait_count = tally->count;
+        lock->open_count = tally->open;
+        lock->idle = tally->total > 0 && tally->idle == tally->total;
     }
-    free(balance);
-    free(seen);
-    return 0;
+    rc = 0;
+cleanup:
+    free(marker.locks);
+    free(marker.depths);
+    return rc;
 }

@@ -4,17 +4,19 @@
  * only what is before it:
  *
  *   load.c           rows become arrays; ids become indexes
- *   settle.c         frames and stacks are expanded and merged, open waits made, all sorted
+ *   settle.c         open waits are made, frames and stacks expanded and merged
  *   thread_role.c    names and roles of threads
- *   idle.c           which waits are idle
- *   lock_label.c     names of locks
- *   lock_stats.c     numbers of locks, their order, and through blame.c their sites
+ *   idle.c           which waits are idle, and what each lock was waited for in all
  *   thread_states.c  where each thread's time went
+ *   lock_label.c     names of locks
+ *   hold.c           how long locks were held
+ *   lock_stats.c     numbers of locks, their order, and through blame.c their sites; events by lock
  *   verdict.c        all of it in a sentence
  */
 #ifndef WAITSCOPE_MODEL_INTERNAL_H
 #define WAITSCOPE_MODEL_INTERNAL_H
 
+#include "model/events.h"
 #include "model/model.h"
 #include "model/store.h"
 
@@ -28,7 +30,9 @@ enum frame_nature {
 /* A frame is always the first member of an entry, so a pointer to one leads to the other. */
 struct frame_entry {
     struct model_frame frame;
-    uint32_t stack; /* of this one frame, MODEL_NONE if there is no need of it */
+    uint32_t stack;    /* of this one frame, MODEL_NONE if there is no need of it */
+    const char *label; /* of the last lock that was named by it; see lock_label.c */
+    uint8_t label_cls, label_how;
     uint8_t nature; /* enum frame_nature */
 };
 
@@ -39,6 +43,7 @@ struct thread_extra {
     uint32_t held_stack;            /* stand-in stack "[still held by NAME]", MODEL_NONE */
     uint64_t last_event;            /* end of its last wait or time of its last release */
     struct trace_snapshot snapshot; /* its last; ids turned to indexes */
+    uint32_t open_wait;             /* index in model.waits of the wait it ends in, MODEL_NONE */
     uint64_t emitted, slow_paths, cost_samples, cost_ns;
     uint64_t name_time;
     uint64_t block_lost;
@@ -54,10 +59,18 @@ struct lock_extra {
     uint32_t init_stack, first_location, first_site; /* first_site: stack of that location */
     uint64_t initial;
     struct {
-        uint64_t acquisitions, contended, hold_ns, hold_samples;
+        uint64_t acquisitions, contended;
     } counts[LOCK_MODES];
     uint64_t hold_maximum, wait_ns;
-    bool lock_like; /* a semaphore used as a lock */
+    bool lock_like;  /* a semaphore used as a lock */
+    bool hold_timed; /* some hold of it was */
+};
+
+/* The counts of one thread for one lock and mode. */
+struct hold_tally {
+    uint32_t thread, lock;
+    uint64_t acquisitions, contended, hold_ns, hold_samples, contended_hold_ns;
+    enum lock_mode mode;
 };
 
 struct environment_fact {
@@ -79,12 +92,22 @@ struct model {
     struct model_lock *locks;
     struct lock_extra *lock_extras;
     uint32_t lock_count, lock_room;
+    /* As read, until lock_stats_find(). stack and owner_site are indexes in these maps. */
+    struct event_list waits_read, releases_read;
+    uint32_t *stack_map, *site_map;
+    /* By lock: a lock's waits as they came, its releases by time. */
     struct model_wait *waits;
-    uint32_t wait_count, wait_room;
+    uint32_t wait_count;
+    uint32_t *lock_wait_first; /* lock l has those from [l] up to before [l + 1] */
     struct model_release *releases;
-    uint32_t release_count, release_room;
+    uint32_t release_count;
+    uint32_t *lock_release_first;
+    struct by_time *by_time;    /* made when it is asked for */
     uint64_t *semaphore_takers; /* thread << 32 | lock, as read; until idle.c has run */
     uint32_t semaphore_taker_count, semaphore_taker_room;
+    struct hold_tally *holds; /* as read; until holds_settle() */
+    uint32_t hold_count, hold_room;
+    struct hash_set hold_set;
     struct environment_fact *facts;
     uint32_t fact_count, fact_room;
 
@@ -102,10 +125,6 @@ struct model {
      * class "[holder unknown]" and its like. */
     uint32_t unknown_stack, timeout_stack, open_stack, holder_stacks[LOCK_CLASS_COUNT];
 
-    /* See group_by_u32(). */
-    uint32_t *lock_wait_first, *lock_waits;
-    uint32_t *lock_release_first, *lock_releases;
-    uint32_t *thread_wait_first, *thread_waits;
     struct model_site *sites; /* of all locks */
     char *verdict;
 };
@@ -144,15 +163,20 @@ int loader_block(struct loader *loader, enum trace_kind_id kind, uint32_t thread
 /* All rows are in: recording_end is the file's word for the end, 0 if it has none. */
 int loader_settle(struct loader *loader, uint64_t recording_end);
 
+/* hold.c */
+int hold_add(struct model *model, uint32_t thread, uint32_t lock, enum lock_mode mode,
+             const struct trace_count *count);
+void holds_settle(struct model *model); /* sets the locks' hold_total and hold_estimated */
+
 int thread_roles_find(struct model *model);
 int idle_mark(struct model *model);
 int lock_labels_find(struct model *model);
 int lock_stats_find(struct model *model);
-void thread_states_find(struct model *model);
+int thread_states_find(struct model *model);
 int verdict_find(struct model *model);
 
-/* idle.c */
-bool model_wait_is_idle(const struct model *model, const struct model_wait *wait);
+/* by_time.c */
+void by_time_free(struct by_time *by_time);
 
 /* Which waits a question is about. */
 struct wait_filter {
@@ -166,6 +190,13 @@ static inline bool wait_matches(const struct model *model, const struct wait_fil
            (filter->process == MODEL_NONE || filter->process == model->threads[wait->thread].process);
 }
 
+/* Memory that blame_lock() uses again from call to call. Zero-initialised is empty. */
+struct blame_space {
+    char *bytes;
+    size_t room;
+};
+void blame_space_free(struct blame_space *space);
+
 /*
  * blame.c: charges the matching waits of one lock to those who held it. add is called once or more
  * for each stack; thread is who held, MODEL_NONE if unknown; the ns of all calls add up to the time of
@@ -177,7 +208,9 @@ struct blame_share {
 };
 typedef int blame_add(void *context, const struct blame_share *share);
 int blame_lock(const struct model *model, uint32_t lock, const struct wait_filter *filter, blame_add *add,
-               void *context);
+               void *context, struct blame_space *space);
+/* Puts late stamps of releases right (hand_off.c). Waits and releases are by lock. Returns 0 or -ENOMEM. */
+int hand_off_bound(struct model *model);
 /* Makes the stand-in stacks that blame_lock needs. */
 int blame_prepare(struct model *model);
 

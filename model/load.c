@@ -36,7 +36,6 @@ void loader_free(struct loader *loader) {
     free(loader->frames_read);
     free(loader->stacks_read);
     free(loader->path);
-    free(loader->owner_sites);
     free(loader->string_of);
     free(loader);
 }
@@ -248,6 +247,7 @@ static int load_thread(struct loader *loader, uint32_t block_thread, const void 
     model->thread_extras[model->thread_count++] = (struct thread_extra){
         .routine_location = id_map_get(&loader->locations, thread->routine),
         .held_stack = MODEL_NONE,
+        .open_wait = MODEL_NONE,
     };
     loader_saw_time(loader, thread->start);
     return 0;
@@ -359,8 +359,6 @@ static const struct {
     [TRACE_THREAD_END] = {load_thread_end, sizeof(struct trace_thread_end)},
     [TRACE_LOCK] = {load_lock, sizeof(struct trace_lock)},
     [TRACE_LOCK_NAME] = {load_lock_name, sizeof(struct trace_lock_name)},
-    [TRACE_WAIT] = {load_wait, sizeof(struct trace_wait)},
-    [TRACE_RELEASE] = {load_release, sizeof(struct trace_release)},
     [TRACE_COUNT] = {load_count, sizeof(struct trace_count)},
     [TRACE_SNAPSHOT] = {load_snapshot, sizeof(struct trace_snapshot)},
     [TRACE_LOSS] = {load_loss, sizeof(struct trace_loss)},
@@ -370,11 +368,18 @@ static const struct {
 
 int loader_block(struct loader *loader, enum trace_kind_id kind, uint32_t thread, const void *rows,
                  uint32_t row_count, uint64_t lost) {
-    if ((unsigned)kind >= TRACE_KIND_LIMIT || !LOADERS[kind].load)
-        return 0;
     uint32_t index = id_map_get(&loader->threads, thread);
     if (index != MODEL_NONE)
         loader->model->thread_extras[index].block_lost += lost;
+    if (kind == TRACE_WAIT || kind == TRACE_RELEASE) {
+        if (index == MODEL_NONE)
+            loader->model->info.bad_rows += row_count;
+        else
+            return (kind == TRACE_WAIT ? load_waits : load_releases)(loader, index, rows, row_count);
+        return 0;
+    }
+    if ((unsigned)kind >= TRACE_KIND_LIMIT || !LOADERS[kind].load)
+        return 0;
     const char *row = rows;
     for (uint32_t i = 0; i < row_count; i++, row += LOADERS[kind].row_bytes) {
         int rc = LOADERS[kind].load(loader, index, row);

@@ -37,8 +37,6 @@ struct loader {
     uint32_t stack_count, stack_room;
     uint32_t *path; /* location indexes of all stacks */
     uint32_t path_count, path_room;
-    uint32_t *owner_sites; /* location index for each wait, MODEL_NONE */
-    uint32_t owner_site_room;
 
     const char **string_of; /* by string index */
     uint32_t string_count, string_room;
@@ -62,12 +60,13 @@ int loader_lock_add(struct loader *loader, const struct model_lock *lock, const 
  * load_events.c: each takes one row of its kind. thread is the index of the block's thread. Returns 0,
  * -EINVAL for a row that makes no sense, -ENOMEM.
  */
-int load_wait(struct loader *loader, uint32_t thread, const void *row);
-int load_release(struct loader *loader, uint32_t thread, const void *row);
 int load_count(struct loader *loader, uint32_t thread, const void *row);
 int load_snapshot(struct loader *loader, uint32_t thread, const void *row);
 int load_loss(struct loader *loader, uint32_t thread, const void *row);
 int load_cost(struct loader *loader, uint32_t thread, const void *row);
 int load_end(struct loader *loader, uint32_t thread, const void *row);
+/* The same for all rows of a block of a known thread; what makes no sense is counted. */
+int load_waits(struct loader *loader, uint32_t thread, const void *rows, uint32_t row_count);
+int load_releases(struct loader *loader, uint32_t thread, const void *rows, uint32_t row_count);
 
 #endif

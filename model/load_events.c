@@ -33,77 +33,99 @@ static uint8_t mode_of(const struct loader *loader, uint64_t mode, uint32_t lock
                                                                        : loader->model->locks[lock].cls);
 }
 
-int load_wait(struct loader *loader, uint32_t thread, const void *row) {
-    const struct trace_wait *wait = row;
-    struct model *model = loader->model;
-    uint64_t end = wait->begin + wait->duration;
-    uint32_t lock;
-    if (thread == MODEL_NONE || end < wait->begin)
-        return -EINVAL;
-    uint32_t room = model->wait_room;
-    int rc = array_reserve(&model->waits, model->wait_count, &room, sizeof(*model->waits));
-    if (rc < 0)
-        return rc == -ENOMEM ? rc : -EINVAL;
-    if (room != model->wait_room) {
-        uint32_t *grown = reallocarray(loader->owner_sites, room, sizeof(*grown));
-        if (!grown)
-            return -ENOMEM;
-        loader->owner_sites = grown;
-        model->wait_room = room;
-    }
-    if (lock_get(loader, wait->lock, thread, wait->mode, &lock) < 0)
-        return -ENOMEM;
-    model->waits[model->wait_count] = (struct model_wait){
-        .begin = wait->begin,
-        .end = end,
-        .thread = thread,
-        .lock = lock,
-        .stack = id_map_get(&loader->stacks, wait->stack),
-        .owner = id_map_get(&loader->threads, wait->owner),
-        .mutex = id_map_get(&loader->locks, wait->mutex),
-        .mode = mode_of(loader, wait->mode, lock),
-        .flags = (uint8_t)(wait->flags & ~(uint64_t)MODEL_WAIT_OPEN),
-    };
-    loader->owner_sites[model->wait_count++] = id_map_get(&loader->locations, wait->owner_site);
-    if (end > model->thread_extras[thread].last_event)
-        model->thread_extras[thread].last_event = end;
-    loader_saw_time(loader, end);
-    return 0;
-}
-
-int load_release(struct loader *loader, uint32_t thread, const void *row) {
-    const struct trace_release *release = row;
-    struct model *model = loader->model;
-    uint32_t lock;
-    if (thread == MODEL_NONE)
-        return -EINVAL;
-    int rc =
-        array_reserve(&model->releases, model->release_count, &model->release_room, sizeof(*model->releases));
-    if (rc < 0)
-        return rc == -ENOMEM ? rc : -EINVAL;
-    if (lock_get(loader, release->lock, thread, release->mode, &lock) < 0)
-        return -ENOMEM;
-    model->releases[model->release_count++] = (struct model_release){
-        .time = release->time,
-        .held = release->held,
-        .thread = thread,
-        .lock = lock,
-        .stack = id_map_get(&loader->stacks, release->stack),
-        .mode = mode_of(loader, release->mode, lock),
-        .flags = (uint8_t)release->flags,
-    };
-    if (release->time > model->thread_extras[thread].last_event)
-        model->thread_extras[thread].last_event = release->time;
-    loader_saw_time(loader, release->time);
-    return 0;
-}
-
 static int semaphore_taken(struct model *model, uint32_t thread, uint32_t lock) {
+    uint64_t pair = (uint64_t)thread << 32 | lock;
+    if (model->semaphore_taker_count > 0 && model->semaphore_takers[model->semaphore_taker_count - 1] == pair)
+        return 0;
     if (array_reserve(&model->semaphore_takers, model->semaphore_taker_count, &model->semaphore_taker_room,
                       sizeof(*model->semaphore_takers)) < 0)
         return -ENOMEM;
-    model->semaphore_takers[model->semaphore_taker_count++] = (uint64_t)thread << 32 | lock;
+    model->semaphore_takers[model->semaphore_taker_count++] = pair;
     return 0;
+}
+
+static int wait_fill(struct loader *loader, uint32_t thread, const struct trace_wait *row,
+                     struct model_wait *ret_wait) {
+    uint64_t end = row->begin + row->duration;
+    uint32_t lock = id_map_get(&loader->locks, row->lock);
+    if (end < row->begin)
+        return -EINVAL;
+    if (lock == MODEL_NONE && lock_get(loader, row->lock, thread, row->mode, &lock) < 0)
+        return -ENOMEM;
+    uint8_t mode = mode_of(loader, row->mode, lock);
+    *ret_wait = (struct model_wait){
+        .begin = row->begin,
+        .end = end,
+        .thread = thread,
+        .lock = lock,
+        .stack = id_map_get(&loader->stacks, row->stack),
+        .owner = id_map_get(&loader->threads, row->owner),
+        .owner_site = mode == LOCK_CLASS_CONDITION ? id_map_get(&loader->locks, row->mutex)
+                                                   : id_map_get(&loader->locations, row->owner_site),
+        .mode = mode,
+        .flags = (uint8_t)(row->flags & ~(uint64_t)MODEL_WAIT_OPEN),
+    };
+    return mode == LOCK_CLASS_SEMAPHORE ? semaphore_taken(loader->model, thread, lock) : 0;
+}
+
+static int release_fill(struct loader *loader, uint32_t thread, const struct trace_release *row,
+                        struct model_release *ret_release) {
+    uint32_t lock = id_map_get(&loader->locks, row->lock);
+    if (lock == MODEL_NONE && lock_get(loader, row->lock, thread, row->mode, &lock) < 0)
+        return -ENOMEM;
+    *ret_release = (struct model_release){
+        .time = row->time,
+        .held = row->held,
+        .thread = thread,
+        .lock = lock,
+        .stack = id_map_get(&loader->stacks, row->stack),
+        .mode = mode_of(loader, row->mode, lock),
+        .flags = (uint8_t)row->flags,
+    };
+    return 0;
+}
+
+/* The body of a function that takes one block of events. */
+#define LOAD_EVENTS(list, row_type, item_type, fill, time)                                                   \
+    const row_type *row = rows;                                                                              \
+    uint64_t last = 0;                                                                                       \
+    for (uint32_t done = 0; done < row_count;) {                                                             \
+        item_type *items;                                                                                    \
+        uint32_t room, filled = 0;                                                                           \
+        void *free_items;                                                                                    \
+        int rc = events_room((list), sizeof(*items), &free_items, &room);                                    \
+        if (rc == -EOVERFLOW) {                                                                              \
+            loader->model->info.bad_rows += row_count - done;                                                \
+            break;                                                                                           \
+        }                                                                                                    \
+        if (rc < 0)                                                                                          \
+            return rc;                                                                                       \
+        for (items = free_items; done < row_count && filled < room; done++) {                                \
+            rc = fill(loader, thread, &row[done], &items[filled]);                                           \
+            if (rc == -ENOMEM)                                                                               \
+                return rc;                                                                                   \
+            if (rc < 0) {                                                                                    \
+                loader->model->info.bad_rows++;                                                              \
+                continue;                                                                                    \
+            }                                                                                                \
+            last = items[filled].time > last ? items[filled].time : last;                                    \
+            filled++;                                                                                        \
+        }                                                                                                    \
+        if ((rc = events_add((list), sizeof(*items), thread, filled)) < 0)                                   \
+            return rc;                                                                                       \
+    }                                                                                                        \
+    struct thread_extra *extra = &loader->model->thread_extras[thread];                                      \
+    extra->last_event = last > extra->last_event ? last : extra->last_event;                                 \
+    loader_saw_time(loader, last);                                                                           \
+    return 0
+
+int load_waits(struct loader *loader, uint32_t thread, const void *rows, uint32_t row_count) {
+    LOAD_EVENTS(&loader->model->waits_read, struct trace_wait, struct model_wait, wait_fill, end);
+}
+
+int load_releases(struct loader *loader, uint32_t thread, const void *rows, uint32_t row_count) {
+    LOAD_EVENTS(&loader->model->releases_read, struct trace_release, struct model_release, release_fill,
+                time);
 }
 
 int load_count(struct loader *loader, uint32_t thread, const void *row) {
@@ -114,14 +136,14 @@ int load_count(struct loader *loader, uint32_t thread, const void *row) {
     if (lock_get(loader, count->lock, thread, count->mode, &lock) < 0)
         return -ENOMEM;
     struct lock_extra *extra = &loader->model->lock_extras[lock];
-    unsigned mode = count->mode == LOCK_CLASS_RWLOCK_READ ? LOCK_MODE_READ : LOCK_MODE_OTHER;
+    enum lock_mode mode = count->mode == LOCK_CLASS_RWLOCK_READ ? LOCK_MODE_READ : LOCK_MODE_OTHER;
     extra->counts[mode].acquisitions += count->acquisitions;
     extra->counts[mode].contended += count->contended;
-    extra->counts[mode].hold_ns += count->hold_ns;
-    extra->counts[mode].hold_samples += count->hold_samples;
     if (count->hold_maximum > extra->hold_maximum)
         extra->hold_maximum = count->hold_maximum;
     extra->wait_ns += count->wait_ns;
+    if (hold_add(loader->model, thread, lock, mode, count) < 0)
+        return -ENOMEM;
     return loader->model->locks[lock].cls == LOCK_CLASS_SEMAPHORE && count->acquisitions > 0
                ? semaphore_taken(loader->model, thread, lock)
                : 0;
@@ -137,7 +159,7 @@ int load_snapshot(struct loader *loader, uint32_t block_thread, const void *row)
     struct trace_snapshot *last = &loader->model->thread_extras[thread].snapshot;
     if (snapshot->time < last->time)
         return 0;
-    if (lock_get(loader, snapshot->lock, thread, LOCK_CLASS_NONE, &lock) < 0)
+    if (lock_get(loader, snapshot->lock, thread, snapshot->mode, &lock) < 0)
         return -ENOMEM;
     *last = (struct trace_snapshot){
         .time = snapshot->time,
@@ -145,6 +167,9 @@ int load_snapshot(struct loader *loader, uint32_t block_thread, const void *row)
         .lock = lock,
         .since = snapshot->since,
         .owner = id_map_get(&loader->threads, snapshot->owner),
+        .stack = id_map_get(&loader->stacks, snapshot->stack),
+        .owner_site = id_map_get(&loader->locations, snapshot->owner_site),
+        .mode = mode_of(loader, snapshot->mode, lock),
     };
     return 0;
 }

@@ -28,6 +28,19 @@ static void label_place(struct model_lock *lock, const struct model_frame *site)
     lock->line = site->file ? site->line : 0;
 }
 
+/* "mutex from pool_open". Many locks are made in one place, so the last label made stays there. */
+static const char *label_by_site(struct model *model, enum lock_class cls, char how,
+                                 const struct model_frame *site) {
+    struct frame_entry *entry = (struct frame_entry *)site;
+    if (!entry->label || entry->label_cls != cls || entry->label_how != how) {
+        entry->label = intern_format(model, "%s %s %s", model_class_name(cls), how == 'f' ? "from" : "in",
+                                     site->function);
+        entry->label_cls = (uint8_t)cls;
+        entry->label_how = (uint8_t)how;
+    }
+    return entry->label;
+}
+
 static int label_one(struct model *model, uint32_t index) {
     struct model_lock *lock = &model->locks[index];
     const struct lock_extra *extra = &model->lock_extras[index];
@@ -50,11 +63,11 @@ static int label_one(struct model *model, uint32_t index) {
             intern_format(model, "%s %s %s", cls, extra->given_source == TRACE_NAME_INIT_SITE ? "from" : "in",
                           extra->given_name);
     else if (made)
-        lock->name = intern_format(model, "%s from %s", cls, made->function);
+        lock->name = label_by_site(model, lock->cls, 'f', made);
     else if (lock->cls == LOCK_CLASS_SLEEP || lock->cls == LOCK_CLASS_POLL)
         lock->name = cls;
     else if (taken)
-        lock->name = intern_format(model, "%s in %s", cls, taken->function);
+        lock->name = label_by_site(model, lock->cls, 'i', taken);
     else if (lock->address != 0)
         lock->name = intern_format(model, "%s 0x%llx", cls, (unsigned long long)lock->address);
     else

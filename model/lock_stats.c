@@ -6,63 +6,102 @@
 
 #include "model/internal.h"
 
-static int compare_locks(const void *left, const void *right, void *context) {
-    const struct model *model = context;
-    uint32_t a, b;
-    memcpy(&a, left, sizeof(a));
-    memcpy(&b, right, sizeof(b));
-    const struct model_lock *x = &model->locks[a], *y = &model->locks[b];
-    const uint64_t keys[][2] = {
-        {x->wait_total - x->wait_idle, y->wait_total - y->wait_idle},
-        {x->wait_total, y->wait_total},
-        {x->contended, y->contended},
-        {x->acquisitions, y->acquisitions},
-        {b, a},
-    };
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        if (keys[i][0] != keys[i][1])
-            return keys[i][0] > keys[i][1] ? -1 : 1;
-    return 0;
-}
+struct order_entry {
+    uint64_t key; /* the largest first */
+    uint32_t lock;
+};
 
-/* Puts locks and what refers to them into the order worst first. */
-static int locks_order(struct model *model) {
+/* What decides the order of locks, the least important first; where all are equal, as they came. */
+static uint64_t order_key(const struct model_lock *lock, unsigned which) {
+    switch (which) {
+    case 0:
+        return UINT64_MAX - lock->acquisitions;
+    case 1:
+        return UINT64_MAX - lock->contended;
+    case 2:
+        return UINT64_MAX - lock->wait_total;
+    default:
+        return UINT64_MAX - (lock->wait_total - lock->wait_idle);
+    }
+}
+#define ORDER_KEYS 4U
+
+/* Puts locks into the order worst first; ret_place: where each has gone. */
+static int locks_order(struct model *model, uint32_t *ret_place) {
     int rc = -ENOMEM;
     size_t count = model->lock_count;
-    uint32_t *order = malloc((count + 1) * sizeof(*order)), *place = malloc((count + 1) * sizeof(*place));
+    struct order_entry *order = malloc((count + 1) * sizeof(*order));
     struct model_lock *locks;
     struct lock_extra *extras;
-    if (!order || !place)
+    if (!order)
         goto cleanup;
     for (uint32_t i = 0; i < count; i++)
-        order[i] = i;
-    qsort_r(order, count, sizeof(*order), compare_locks, model);
+        order[i].lock = i;
+    for (unsigned which = 0; which < ORDER_KEYS; which++) {
+        for (uint32_t i = 0; i < count; i++)
+            order[i].key = order_key(&model->locks[order[i].lock], which);
+        rc = sort_by_u64(order, (uint32_t)count, sizeof(*order), offsetof(struct order_entry, key));
+        if (rc < 0)
+            goto cleanup;
+    }
+    rc = -ENOMEM;
     /* One array after the other, so that not both are there twice. */
     if (!(locks = malloc((count + 1) * sizeof(*locks))))
         goto cleanup;
     for (uint32_t i = 0; i < count; i++) {
-        place[order[i]] = i;
-        locks[i] = model->locks[order[i]];
+        ret_place[order[i].lock] = i;
+        locks[i] = model->locks[order[i].lock];
     }
     free(model->locks);
     model->locks = locks;
     if (!(extras = malloc((count + 1) * sizeof(*extras))))
         goto cleanup;
     for (uint32_t i = 0; i < count; i++)
-        extras[i] = model->lock_extras[order[i]];
+        extras[i] = model->lock_extras[order[i].lock];
     free(model->lock_extras);
     model->lock_extras = extras;
     model->lock_room = (uint32_t)count;
-    for (uint32_t i = 0; i < model->wait_count; i++) {
-        struct model_wait *wait = &model->waits[i];
-        wait->lock = place[wait->lock];
-        wait->mutex = wait->mutex == MODEL_NONE ? MODEL_NONE : place[wait->mutex];
-    }
-    for (uint32_t i = 0; i < model->release_count; i++)
-        model->releases[i].lock = place[model->releases[i].lock];
     rc = 0;
 cleanup:
     free(order);
+    return rc;
+}
+
+/* Puts locks and all events into their order. */
+static int events_order(struct model *model) {
+    uint32_t *place = malloc(((size_t)model->lock_count + 1) * sizeof(*place));
+    int rc = place ? locks_order(model, place) : -ENOMEM;
+    if (rc < 0)
+        goto cleanup;
+    model->release_count = model->releases_read.count;
+    rc = events_scatter_releases(&model->releases_read, place, model->lock_count, &model->lock_release_first,
+                                 &model->releases);
+    if (rc < 0)
+        goto cleanup;
+    model->wait_count = model->waits_read.count;
+    rc = events_scatter_waits(&model->waits_read, place, model->lock_count, &model->lock_wait_first,
+                              &model->waits);
+    if (rc == 0)
+        rc = hand_off_bound(model);
+    for (uint32_t i = 0; rc == 0 && i < model->lock_count; i++) {
+        uint32_t first = model->lock_release_first[i];
+        rc = events_sort_releases(model->releases + first, model->lock_release_first[i + 1] - first);
+    }
+    for (uint32_t i = 0; rc == 0 && i < model->release_count; i++) {
+        struct model_release *release = &model->releases[i];
+        release->stack = release->stack == MODEL_NONE ? MODEL_NONE : model->stack_map[release->stack];
+    }
+    for (uint32_t i = 0; rc == 0 && i < model->wait_count; i++) {
+        struct model_wait *wait = &model->waits[i];
+        if (wait->mode == LOCK_CLASS_CONDITION && wait->mutex != MODEL_NONE)
+            wait->mutex = place[wait->mutex];
+        if (wait->flags & MODEL_WAIT_OPEN)
+            model->thread_extras[wait->thread].open_wait = i;
+    }
+    free(model->stack_map);
+    free(model->site_map);
+    model->stack_map = model->site_map = NULL;
+cleanup:
     free(place);
     return rc;
 }
@@ -73,64 +112,42 @@ static bool class_is_held(enum lock_class cls) {
 }
 
 static void counts_settle(struct model *model) {
+    holds_settle(model);
     for (uint32_t i = 0; i < model->lock_count; i++) {
         struct model_lock *lock = &model->locks[i];
         const struct lock_extra *extra = &model->lock_extras[i];
-        uint64_t samples = 0;
-        bool exact = true;
         for (unsigned mode = 0; mode < LOCK_MODES; mode++) {
-            uint64_t acquisitions = extra->counts[mode].acquisitions;
-            lock->acquisitions += acquisitions;
+            lock->acquisitions += extra->counts[mode].acquisitions;
             lock->contended += extra->counts[mode].contended;
-            samples += extra->counts[mode].hold_samples;
-            if (extra->counts[mode].hold_samples == acquisitions) {
-                lock->hold_total += extra->counts[mode].hold_ns;
-                continue;
-            }
-            exact = false;
-            if (extra->counts[mode].hold_samples > 0)
-                lock->hold_total += u64_of_double((double)extra->counts[mode].hold_ns * (double)acquisitions /
-                                                  (double)extra->counts[mode].hold_samples);
         }
         lock->read_acquisitions = extra->counts[LOCK_MODE_READ].acquisitions;
         lock->read_contended = extra->counts[LOCK_MODE_READ].contended;
         lock->wait_counted = extra->wait_ns;
         lock->hold_maximum = extra->hold_maximum;
-        lock->event = lock->cls == LOCK_CLASS_CONDITION || lock->cls == LOCK_CLASS_JOIN ||
-                      lock->cls == LOCK_CLASS_SLEEP || lock->cls == LOCK_CLASS_POLL ||
-                      (lock->cls == LOCK_CLASS_SEMAPHORE && !extra->lock_like);
-        lock->hold_estimated = !exact && (samples > 0 || class_is_held(lock->cls));
+        lock->hold_estimated = lock->hold_estimated && (extra->hold_timed || class_is_held(lock->cls));
     }
-    for (uint32_t i = 0; i < model->release_count; i++) {
-        const struct model_release *release = &model->releases[i];
-        struct model_lock *lock = &model->locks[release->lock];
-        if (release->held > lock->hold_maximum)
-            lock->hold_maximum = release->held;
-        const struct lock_extra *extra = &model->lock_extras[release->lock];
-        if (extra->counts[LOCK_MODE_OTHER].hold_samples + extra->counts[LOCK_MODE_READ].hold_samples == 0 &&
-            release->held > 0) {
-            lock->hold_total += release->held;
-            lock->hold_estimated = true;
-        }
-    }
-    for (uint32_t i = 0; i < model->wait_count; i++) {
-        const struct model_wait *wait = &model->waits[i];
-        struct model_lock *lock = &model->locks[wait->lock];
-        uint64_t ns = wait->end - wait->begin;
-        lock->wait_total += ns;
-        lock->wait_idle += wait->idle ? ns : 0;
-        lock->wait_maximum = ns > lock->wait_maximum ? ns : lock->wait_maximum;
-        lock->wait_count++;
-        lock->open_count += (wait->flags & MODEL_WAIT_OPEN) != 0;
-    }
-    for (uint32_t i = 0; i < model->lock_count; i++)
-        model->locks[i].idle =
-            model->locks[i].wait_total > 0 && model->locks[i].wait_idle == model->locks[i].wait_total;
 }
 
-/* The value that would be at place if values were sorted; values are moved about. */
-static uint64_t select_value(uint64_t *values, uint32_t count, uint32_t place) {
-    uint32_t low = 0, high = count - 1, spot = 0;
+/* The longest hold, which may be of one that is too short to be counted apart, and all that is known
+ * of holds where none is in the counts. */
+static void holds_of_releases(struct model *model, uint32_t index) {
+    struct model_lock *lock = &model->locks[index];
+    uint64_t total = 0;
+    for (uint32_t i = model->lock_release_first[index]; i < model->lock_release_first[index + 1]; i++) {
+        uint64_t held = model->releases[i].held;
+        lock->hold_maximum = held > lock->hold_maximum ? held : lock->hold_maximum;
+        total += held;
+    }
+    if (!model->lock_extras[index].hold_timed && total > 0) {
+        lock->hold_total += total;
+        lock->hold_estimated = true;
+    }
+}
+
+/* The value that would be at place if values were sorted; values are moved about, so that before it are
+ * only smaller ones. Those before low, which is at most place, are known to be smaller. */
+static uint64_t select_value(uint64_t *values, uint32_t low, uint32_t count, uint32_t place) {
+    uint32_t high = count - 1, spot = 0;
     while (low < high) {
         /* Any place but the last; scattered, so that no order of values is a bad one for long. */
         spot = spot * 1664525 + 1013904223;
@@ -156,10 +173,10 @@ static uint64_t select_value(uint64_t *values, uint32_t count, uint32_t place) {
     return values[low];
 }
 
-/* Nearest rank: the smallest value that at least percent % of the values do not exceed. */
-static uint64_t percentile(uint64_t *values, uint32_t count, unsigned percent) {
+/* Nearest rank: the place of the smallest value that at least percent % of the values do not exceed. */
+static uint32_t percentile_place(uint32_t count, unsigned percent) {
     uint64_t rank = ((uint64_t)count * percent + 99) / 100;
-    return select_value(values, count, rank > 0 ? (uint32_t)rank - 1 : 0);
+    return rank > 0 ? (uint32_t)rank - 1 : 0;
 }
 
 /* Sums by stack for one lock at a time. */
@@ -225,33 +242,40 @@ static int tally_take(struct tally *tally, struct site_list *list, uint32_t *ret
     return 0;
 }
 
-static int lock_sites(struct model *model, uint32_t index, struct tally *tally, struct site_list *list) {
+/* Memory for one lock at a time. */
+struct lock_scratch {
+    struct tally tally;
+    uint64_t *values;
+    struct blame_space blame;
+    struct site_list list;
+};
+
+static int lock_sites(struct model *model, uint32_t index, struct lock_scratch *scratch) {
     struct model_lock *lock = &model->locks[index];
-    const uint32_t *waits = model->lock_waits + model->lock_wait_first[index];
-    uint32_t count = model->lock_wait_first[index + 1] - model->lock_wait_first[index];
+    struct tally *tally = &scratch->tally;
+    const struct model_wait *waits = model->waits + model->lock_wait_first[index];
+    uint32_t count = model->lock_wait_first[index + 1] - model->lock_wait_first[index], idle_count = 0;
     for (uint32_t i = 0; i < count; i++) {
-        const struct model_wait *wait = &model->waits[waits[i]];
-        tally_add(tally, wait->stack == MODEL_NONE ? model->unknown_stack : wait->stack,
-                  wait->end - wait->begin, 1, wait->idle);
+        const struct model_wait *wait = &waits[i];
+        scratch->values[i] = wait->end - wait->begin;
+        idle_count += wait->idle;
+        tally_add(tally, wait->stack == MODEL_NONE ? model->unknown_stack : wait->stack, scratch->values[i],
+                  1, wait->idle);
     }
-    int rc = tally_take(tally, list, &lock->waiter_count);
+    uint32_t p50 = percentile_place(count, 50), p99 = percentile_place(count, 99);
+    lock->wait_p50 = select_value(scratch->values, 0, count, p50);
+    lock->wait_p99 = select_value(scratch->values, p50, count, p99);
+    int rc = tally_take(tally, &scratch->list, &lock->waiter_count);
     /* A pass for what is idle and one for what is not: a sum of both could not be told apart. */
     for (unsigned idle = 0; rc == 0 && idle <= 1; idle++) {
         struct wait_filter filter = {
             .idle = idle, .contended = !idle, .process = MODEL_NONE, .thread = MODEL_NONE};
+        if ((idle ? idle_count : count - idle_count) == 0)
+            continue;
         tally->idle = idle;
-        rc = blame_lock(model, index, &filter, tally_blame, tally);
+        rc = blame_lock(model, index, &filter, tally_blame, tally, &scratch->blame);
     }
-    return rc == 0 ? tally_take(tally, list, &lock->holder_count) : rc;
-}
-
-static void lock_percentiles(struct model *model, uint32_t index, uint64_t *values) {
-    const uint32_t *waits = model->lock_waits + model->lock_wait_first[index];
-    uint32_t count = model->lock_wait_first[index + 1] - model->lock_wait_first[index];
-    for (uint32_t i = 0; i < count; i++)
-        values[i] = model->waits[waits[i]].end - model->waits[waits[i]].begin;
-    model->locks[index].wait_p50 = percentile(values, count, 50);
-    model->locks[index].wait_p99 = percentile(values, count, 99);
+    return rc == 0 ? tally_take(tally, &scratch->list, &lock->holder_count) : rc;
 }
 
 static int sites_settle(struct model *model) {
@@ -260,25 +284,23 @@ static int sites_settle(struct model *model) {
     for (uint32_t i = 0; i < model->lock_count; i++)
         if (model->lock_wait_first[i + 1] - model->lock_wait_first[i] > longest)
             longest = model->lock_wait_first[i + 1] - model->lock_wait_first[i];
-    struct site_list list = {0};
-    struct tally tally = {
-        .sums = malloc((size_t)model->stack_count * sizeof(*tally.sums)),
-        .in_use = calloc(model->stack_count, sizeof(*tally.in_use)),
-        .touched = malloc((size_t)model->stack_count * sizeof(*tally.touched)),
+    struct lock_scratch scratch = {
+        .tally = {.sums = malloc((size_t)model->stack_count * sizeof(*scratch.tally.sums)),
+                  .in_use = calloc(model->stack_count, sizeof(*scratch.tally.in_use)),
+                  .touched = malloc((size_t)model->stack_count * sizeof(*scratch.tally.touched))},
+        .values = malloc(((size_t)longest + 1) * sizeof(*scratch.values)),
     };
-    uint64_t *values = malloc(((size_t)longest + 1) * sizeof(*values));
-    if (!tally.sums || !tally.in_use || !tally.touched || !values)
+    if (!scratch.tally.sums || !scratch.tally.in_use || !scratch.tally.touched || !scratch.values)
         goto cleanup;
     rc = 0;
     for (uint32_t i = 0; i < model->lock_count; i++) {
-        if (model->lock_wait_first[i + 1] == model->lock_wait_first[i])
-            continue;
-        lock_percentiles(model, i, values);
-        if ((rc = lock_sites(model, i, &tally, &list)) < 0)
+        holds_of_releases(model, i);
+        if (model->lock_wait_first[i + 1] != model->lock_wait_first[i] &&
+            (rc = lock_sites(model, i, &scratch)) < 0)
             goto cleanup;
     }
-    model->sites = list.sites;
-    list.sites = NULL;
+    model->sites = scratch.list.sites;
+    scratch.list.sites = NULL;
     struct model_site *next = model->sites;
     for (uint32_t i = 0; i < model->lock_count; i++) {
         struct model_lock *lock = &model->locks[i];
@@ -288,25 +310,18 @@ static int sites_settle(struct model *model) {
             next += lock->waiter_count + lock->holder_count;
     }
 cleanup:
-    free(list.sites);
-    free(tally.sums);
-    free(tally.in_use);
-    free(tally.touched);
-    free(values);
+    free(scratch.list.sites);
+    free(scratch.tally.sums);
+    free(scratch.tally.in_use);
+    free(scratch.tally.touched);
+    free(scratch.values);
+    blame_space_free(&scratch.blame);
     return rc;
 }
 
 int lock_stats_find(struct model *model) {
     counts_settle(model);
-    int rc = locks_order(model);
-    if (rc == 0)
-        rc = group_by_u32(model->waits, model->wait_count, sizeof(*model->waits),
-                          offsetof(struct model_wait, lock), model->lock_count, &model->lock_wait_first,
-                          &model->lock_waits);
-    if (rc == 0)
-        rc = group_by_u32(model->releases, model->release_count, sizeof(*model->releases),
-                          offsetof(struct model_release, lock), model->lock_count, &model->lock_release_first,
-                          &model->lock_releases);
+    int rc = events_order(model);
     if (rc == 0)
         rc = blame_prepare(model);
     return rc == 0 ? sites_settle(model) : rc;

@@ -75,14 +75,11 @@ int model_open(const char *path, struct model **ret_model, char *ret_why, size_t
     if ((rc = model_read(model, reader, &why)) < 0)
         goto cleanup;
 
-    static int (*const STEPS[])(struct model *) = {thread_roles_find, idle_mark, lock_labels_find,
-                                                   lock_stats_find};
+    static int (*const STEPS[])(struct model *) = {thread_roles_find, idle_mark,       thread_states_find,
+                                                   lock_labels_find,  lock_stats_find, verdict_find};
     for (size_t i = 0; i < sizeof(STEPS) / sizeof(STEPS[0]); i++)
         if ((rc = STEPS[i](model)) < 0)
             goto cleanup;
-    thread_states_find(model);
-    if ((rc = verdict_find(model)) < 0)
-        goto cleanup;
     *ret_model = model;
     model = NULL;
 cleanup:
@@ -103,27 +100,30 @@ void model_free(struct model *model) {
         model->thread_extras,
         model->locks,
         model->lock_extras,
-        model->waits,
-        model->releases,
         model->semaphore_takers,
+        model->holds,
         model->facts,
         (void *)model->strings,
         (void *)model->frames,
         model->stacks,
-        model->lock_waits,
         model->lock_wait_first,
-        model->lock_releases,
         model->lock_release_first,
-        model->thread_waits,
-        model->thread_wait_first,
+        model->stack_map,
+        model->site_map,
         model->sites,
         model->verdict,
     };
     for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++)
         free(pieces[i]);
+    hash_set_free(&model->hold_set);
     hash_set_free(&model->string_set);
     hash_set_free(&model->frame_set);
     hash_set_free(&model->stack_set);
+    big_free(model->waits, model->wait_count * sizeof(*model->waits));
+    big_free(model->releases, model->release_count * sizeof(*model->releases));
+    events_free(&model->waits_read);
+    events_free(&model->releases_read);
+    by_time_free(model->by_time);
     arena_free(&model->arena);
     free(model);
 }
@@ -155,38 +155,9 @@ const struct model_lock *model_locks(const struct model *model, uint32_t *ret_co
     return model->locks;
 }
 
-const struct model_wait *model_waits(const struct model *model, uint32_t *ret_count) {
-    *ret_count = model->wait_count;
-    return model->waits;
-}
-
-const struct model_release *model_releases(const struct model *model, uint32_t *ret_count) {
-    *ret_count = model->release_count;
-    return model->releases;
-}
-
 const struct model_stack *model_stacks(const struct model *model, uint32_t *ret_count) {
     *ret_count = model->stack_count;
     return model->stacks;
-}
-
-static const uint32_t *group_members(const uint32_t *first, const uint32_t *members, uint32_t group,
-                                     uint32_t group_count, uint32_t *ret_count) {
-    *ret_count = group < group_count ? first[group + 1] - first[group] : 0;
-    return group < group_count ? members + first[group] : NULL;
-}
-
-const uint32_t *model_lock_waits(const struct model *model, uint32_t lock, uint32_t *ret_count) {
-    return group_members(model->lock_wait_first, model->lock_waits, lock, model->lock_count, ret_count);
-}
-
-const uint32_t *model_lock_releases(const struct model *model, uint32_t lock, uint32_t *ret_count) {
-    return group_members(model->lock_release_first, model->lock_releases, lock, model->lock_count, ret_count);
-}
-
-const uint32_t *model_thread_waits(const struct model *model, uint32_t thread, uint32_t *ret_count) {
-    return group_members(model->thread_wait_first, model->thread_waits, thread, model->thread_count,
-                         ret_count);
 }
 
 const char *model_environment(const struct model *model, uint32_t index, const char **ret_value) {

@@ -61,8 +61,11 @@ struct model_stack {
 struct model_thread {
     uint32_t process; /* index */
     uint32_t tid;
-    const char *name;    /* never NULL */
-    const char *role;    /* "main", "libuv-worker", else the start routine's name; never NULL */
+    const char *name; /* as recorded, else the role; never NULL */
+    const char *role; /* "main", "libuv-worker", else the start routine's name; never NULL */
+    /* What to call it: its name, or the role where it has only the program's name; with its tid behind where
+     * others are called the same: "teller", "waiter_run-4711". Never NULL. */
+    const char *label;
     uint64_t start, end; /* ns; end: of the recording if it still lived */
     uint64_t cpu_ns;     /* 0 unknown */
     uint64_t states_ns[MODEL_STATE_COUNT];
@@ -72,19 +75,21 @@ struct model_thread {
 };
 
 /* Of model_wait.flags, beside WAIT_*: had not ended when its thread or the recording did. Made from
- * the trace's last snapshot, so it has no stack; it counts as a wait of the length it has so far. */
+ * the trace's last snapshot; it counts as a wait of the length it has so far. */
 #define MODEL_WAIT_OPEN 0x80U
 
 struct model_wait {
     uint64_t begin, end;
-    uint32_t thread, lock;                /* indexes */
-    uint32_t stack;                       /* index, MODEL_NONE */
-    uint32_t owner;                       /* thread index that held it at begin */
-    uint32_t mutex;                       /* for a condition: lock index */
-    const struct model_frame *owner_site; /* innermost frame of where the owner took it; NULL */
-    uint8_t mode;                         /* enum lock_class */
-    uint8_t flags;                        /* WAIT_*, MODEL_WAIT_OPEN */
-    bool idle;                            /* not contention: see model_wait_is_idle in model/idle.c */
+    uint32_t thread, lock; /* indexes */
+    uint32_t stack;        /* index, MODEL_NONE */
+    uint32_t owner;        /* thread index that held it at begin */
+    union {
+        uint32_t mutex;      /* where mode is LOCK_CLASS_CONDITION: its mutex, lock index */
+        uint32_t owner_site; /* else: a stack of one frame, where the owner took it; MODEL_NONE */
+    };
+    uint8_t mode;  /* enum lock_class */
+    uint8_t flags; /* WAIT_*, MODEL_WAIT_OPEN */
+    bool idle;     /* not contention: see model/idle.c */
 };
 
 struct model_release {
@@ -117,9 +122,9 @@ struct model_lock {
     uint64_t read_acquisitions, read_contended; /* of a rwlock, the part that was for reading */
     uint64_t wait_idle;                         /* the part of wait_total that is idle */
     uint64_t hold_total, hold_maximum;          /* ns */
-    bool hold_estimated;                        /* hold_total is scaled up from timed holds */
-    bool idle;  /* all of its waiting is idle: listed after contention, never ranked with it */
-    bool event; /* not held but waited for: a condition, a signalling semaphore, join, sleep, poll */
+    bool hold_estimated; /* hold_total is scaled up from timed holds, or short of what was not timed */
+    bool idle;           /* all of its waiting is idle: listed after contention, never ranked with it */
+    bool event;          /* not held but waited for: a condition, a signalling semaphore, join, sleep, poll */
     const struct model_site *waiters, *holders;
     uint32_t waiter_count, holder_count;
 };
@@ -166,7 +171,8 @@ const struct model_process *model_processes(const struct model *model, uint32_t 
 const struct model_thread *model_threads(const struct model *model, uint32_t *ret_count);
 /* Worst first: contention by non-idle wait, then the idle ones, then the never contended. */
 const struct model_lock *model_locks(const struct model *model, uint32_t *ret_count);
-/* By begin time. wait.lock and release.lock index model_locks(). */
+/* By begin time. wait.lock and release.lock index model_locks(). These and the three below sort a copy of
+ * all events when the first of them is called; NULL and none where there is no memory for it. */
 const struct model_wait *model_waits(const struct model *model, uint32_t *ret_count);
 /* By time. */
 const struct model_release *model_releases(const struct model *model, uint32_t *ret_count);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From what was read to what a model holds: addresses become frames, stacks of equal frames become
- * one, waits that never ended are added, and everything is put in order.
+ * From what was read to what a model holds: waits that never ended are added, addresses become frames,
+ * and stacks of equal frames become one.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -107,43 +107,62 @@ static int stacks_expand(struct loader *loader, const struct location_frames *ex
     return 0;
 }
 
-static uint32_t mapped(const uint32_t *map, uint32_t index) {
-    return index == MODEL_NONE ? MODEL_NONE : map[index];
+/* A stack of one frame. */
+static int site_stack(struct model *model, const struct model_frame *frame, uint32_t *ret_stack) {
+    struct frame_entry *entry = (struct frame_entry *)frame;
+    if (entry->stack == MODEL_NONE)
+        entry->stack = model_stack_intern(model, &frame, 1, 0);
+    *ret_stack = entry->stack;
+    return entry->stack == MODEL_NONE ? -ENOMEM : 0;
+}
+
+/* The innermost frame of each location that an owner took a lock at. */
+static int sites_settle(struct model *model, const struct location_frames *expanded) {
+    for (uint32_t i = 0; i < model->waits_read.run_count; i++) {
+        const struct model_wait *wait = model->waits_read.runs[i].items;
+        for (uint32_t left = model->waits_read.runs[i].count; left > 0; left--, wait++) {
+            uint32_t site = wait->mode == LOCK_CLASS_CONDITION ? MODEL_NONE : wait->owner_site;
+            if (site == MODEL_NONE || model->site_map[site] != MODEL_NONE ||
+                expanded->first[site] == expanded->first[site + 1])
+                continue;
+            int rc = site_stack(model, expanded->frames[expanded->first[site]], &model->site_map[site]);
+            if (rc < 0)
+                return rc;
+        }
+    }
+    return 0;
 }
 
 static int code_settle(struct loader *loader) {
     struct model *model = loader->model;
     struct location_frames expanded = {0};
-    uint32_t *stack_index = malloc(((size_t)loader->stack_count + 1) * sizeof(*stack_index));
-    int rc = stack_index ? locations_expand(loader, &expanded) : -ENOMEM;
-    if (rc == 0)
-        rc = stacks_expand(loader, &expanded, stack_index);
-    if (rc < 0)
+    uint32_t site_before = MODEL_NONE, stack_before = MODEL_NONE;
+    int rc = -ENOMEM;
+    model->stack_map = malloc(((size_t)loader->stack_count + 1) * sizeof(*model->stack_map));
+    model->site_map = malloc(((size_t)loader->location_count + 1) * sizeof(*model->site_map));
+    if (!model->stack_map || !model->site_map)
         goto cleanup;
-
-    for (uint32_t i = 0; i < model->wait_count; i++) {
-        struct model_wait *wait = &model->waits[i];
-        uint32_t site = loader->owner_sites[i];
-        wait->stack = mapped(stack_index, wait->stack);
-        if (site != MODEL_NONE && expanded.first[site] < expanded.first[site + 1])
-            wait->owner_site = expanded.frames[expanded.first[site]];
-    }
-    for (uint32_t i = 0; i < model->release_count; i++)
-        model->releases[i].stack = mapped(stack_index, model->releases[i].stack);
-    for (uint32_t i = 0; i < model->lock_count; i++) {
+    memset(model->site_map, 0xff, ((size_t)loader->location_count + 1) * sizeof(*model->site_map));
+    rc = locations_expand(loader, &expanded);
+    if (rc == 0)
+        rc = stacks_expand(loader, &expanded, model->stack_map);
+    if (rc == 0)
+        rc = sites_settle(model, &expanded);
+    for (uint32_t i = 0; rc == 0 && i < model->lock_count; i++) {
         struct lock_extra *extra = &model->lock_extras[i];
-        extra->init_stack = mapped(stack_index, extra->init_stack);
+        extra->init_stack =
+            extra->init_stack == MODEL_NONE ? MODEL_NONE : model->stack_map[extra->init_stack];
         uint32_t site = extra->first_location;
         if (site == MODEL_NONE || expanded.first[site] == expanded.first[site + 1])
             continue;
-        extra->first_site = model_stack_intern(model, expanded.frames + expanded.first[site],
-                                               expanded.first[site + 1] - expanded.first[site], 0);
-        if (extra->first_site == MODEL_NONE) {
-            rc = -ENOMEM;
-            goto cleanup;
-        }
+        if (site != site_before)
+            stack_before = model_stack_intern(model, expanded.frames + expanded.first[site],
+                                              expanded.first[site + 1] - expanded.first[site], 0);
+        site_before = site;
+        extra->first_site = stack_before;
+        rc = extra->first_site == MODEL_NONE ? -ENOMEM : 0;
     }
-    for (uint32_t i = 0; i < model->thread_count; i++) {
+    for (uint32_t i = 0; rc == 0 && i < model->thread_count; i++) {
         uint32_t routine = model->thread_extras[i].routine_location;
         if (routine != MODEL_NONE && expanded.first[routine] < expanded.first[routine + 1])
             model->thread_extras[i].routine = expanded.frames[expanded.first[routine + 1] - 1];
@@ -151,7 +170,6 @@ static int code_settle(struct loader *loader) {
 cleanup:
     free(expanded.frames);
     free(expanded.first);
-    free(stack_index);
     return rc;
 }
 
@@ -200,20 +218,26 @@ static int open_waits_add(struct loader *loader) {
         uint64_t end = life_end;
         if (last->time < life_end && life_end - last->time > SNAPSHOT_FRESH_NS)
             end = last->time;
-        int rc = array_reserve(&model->waits, model->wait_count, &model->wait_room, sizeof(*model->waits));
+        struct model_wait *wait;
+        void *items;
+        uint32_t room;
+        int rc = events_room(&model->waits_read, sizeof(*wait), &items, &room);
         if (rc < 0)
             return rc;
-        model->waits[model->wait_count++] = (struct model_wait){
+        wait = items;
+        *wait = (struct model_wait){
             .begin = last->since,
             .end = end,
             .thread = i,
             .lock = (uint32_t)last->lock,
-            .stack = MODEL_NONE,
+            .stack = (uint32_t)last->stack,
             .owner = (uint32_t)last->owner,
-            .mutex = MODEL_NONE,
-            .mode = (uint8_t)model->locks[last->lock].cls,
+            .owner_site = last->mode == LOCK_CLASS_CONDITION ? MODEL_NONE : (uint32_t)last->owner_site,
+            .mode = (uint8_t)last->mode,
             .flags = MODEL_WAIT_OPEN,
         };
+        if ((rc = events_add(&model->waits_read, sizeof(*wait), i, 1)) < 0)
+            return rc;
     }
     return 0;
 }
@@ -257,24 +281,11 @@ static void loss_settle(struct loader *loader) {
 
 int loader_settle(struct loader *loader, uint64_t recording_end) {
     struct model *model = loader->model;
-    model->info.events = (uint64_t)model->wait_count + model->release_count;
-    int rc = code_settle(loader);
-    if (rc < 0)
-        return rc;
-    free(loader->owner_sites);
-    loader->owner_sites = NULL;
+    model->info.events = (uint64_t)model->waits_read.count + model->releases_read.count;
     lives_settle(loader, recording_end);
     loss_settle(loader);
-    if ((rc = open_waits_add(loader)) < 0)
-        return rc;
-    rc = sort_by_u64(model->waits, model->wait_count, sizeof(*model->waits),
-                     offsetof(struct model_wait, begin));
+    int rc = open_waits_add(loader);
     if (rc == 0)
-        rc = sort_by_u64(model->releases, model->release_count, sizeof(*model->releases),
-                         offsetof(struct model_release, time));
-    if (rc == 0)
-        rc = group_by_u32(model->waits, model->wait_count, sizeof(*model->waits),
-                          offsetof(struct model_wait, thread), model->thread_count, &model->thread_wait_first,
-                          &model->thread_waits);
-    return rc;
+        rc = code_settle(loader);
+    return rc == 0 ? events_group(&model->waits_read, model->thread_count) : rc;
 }

@@ -28,6 +28,7 @@ struct tree_draft {
     } * labels; /* one for each different lock name */
     uint32_t label_count, label_room;
     struct hash_set label_set;
+    struct blame_space blame;
 };
 
 struct child_key {
@@ -135,9 +136,9 @@ static int draft_blame(void *context, const struct blame_share *share) {
 static int draft_one_lock(struct tree_draft *draft, uint32_t lock, const struct wait_filter *filter) {
     const struct model *model = draft->model;
     if (draft->kind == MODEL_TREE_BLAME)
-        return blame_lock(model, lock, filter, draft_blame, &(struct draft_lock){draft, lock});
+        return blame_lock(model, lock, filter, draft_blame, &(struct draft_lock){draft, lock}, &draft->blame);
     for (uint32_t i = model->lock_wait_first[lock]; i < model->lock_wait_first[lock + 1]; i++) {
-        const struct model_wait *wait = &model->waits[model->lock_waits[i]];
+        const struct model_wait *wait = &model->waits[i];
         if (!wait_matches(model, filter, wait))
             continue;
         uint32_t stack = wait->stack == MODEL_NONE ? model->unknown_stack : wait->stack;
@@ -254,6 +255,7 @@ cleanup:
     free(draft.path_node);
     free(draft.labels);
     hash_set_free(&draft.label_set);
+    blame_space_free(&draft.blame);
     model_tree_free(draft.tree);
     return rc;
 }

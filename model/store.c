@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define ARENA_CHUNK_BYTES (256U << 10)
 
@@ -46,6 +47,38 @@ void arena_free(struct arena *arena) {
     arena->used = arena->size = 0;
 }
 
+#define HUGE_PAGE_BYTES ((size_t)2 << 20)
+
+static size_t big_size(size_t bytes) {
+    return bytes > SIZE_MAX / 2 ? 0 : (bytes + HUGE_PAGE_BYTES - 1) / HUGE_PAGE_BYTES * HUGE_PAGE_BYTES;
+}
+
+void *big_alloc(size_t bytes) {
+    size_t size = big_size(bytes);
+    if (bytes < HUGE_PAGE_BYTES / 2)
+        return malloc(bytes + 1);
+    if (size == 0)
+        return NULL;
+    /* One page more than needed, so that an aligned piece can be cut out. */
+    char *got = mmap(NULL, size + HUGE_PAGE_BYTES, PROT_READ | PROT_WRITE,
+                     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (got == MAP_FAILED)
+        return NULL;
+    size_t before = (HUGE_PAGE_BYTES - (uintptr_t)got % HUGE_PAGE_BYTES) % HUGE_PAGE_BYTES;
+    if (before > 0)
+        munmap(got, before);
+    munmap(got + before + size, HUGE_PAGE_BYTES - before);
+    madvise(got + before, size, MADV_HUGEPAGE);
+    return got + before;
+}
+
+void big_free(void *memory, size_t bytes) {
+    if (bytes < HUGE_PAGE_BYTES / 2)
+        free(memory);
+    else if (memory)
+        munmap(memory, big_size(bytes));
+}
+
 int array_reserve(void *items, uint32_t count, uint32_t *capacity, size_t item_bytes) {
     if (count < *capacity)
         return 0;
@@ -76,10 +109,8 @@ static struct id_entry *id_map_probe(const struct id_map *map, uint64_t id) {
             return &map->sparse[i];
 }
 
-uint32_t id_map_get(const struct id_map *map, uint64_t id) {
-    if (id < map->dense_size && map->dense[id] != 0)
-        return map->dense[id] - 1;
-    if (map->sparse_count == 0 || id == 0)
+uint32_t id_map_get_sparse(const struct id_map *map, uint64_t id) {
+    if (map->sparse_count == 0)
         return UINT32_MAX;
     struct id_entry *entry = id_map_probe(map, id);
     return entry->id == id ? entry->index : UINT32_MAX;
@@ -234,7 +265,7 @@ static void permute_in_place(char *items, size_t item_bytes, struct sort_pair *o
 
 /* The same several times as fast where a copy of all items fits. */
 static void permute(char *items, size_t item_bytes, struct sort_pair *order, uint32_t count, char *spare) {
-    char *copy = malloc(count * item_bytes);
+    char *copy = big_alloc(count * item_bytes);
     if (!copy) {
         permute_in_place(items, item_bytes, order, count, spare);
         return;
@@ -242,7 +273,7 @@ static void permute(char *items, size_t item_bytes, struct sort_pair *order, uin
     for (uint32_t i = 0; i < count; i++)
         memcpy(copy + i * item_bytes, items + order[i].index * item_bytes, item_bytes);
     memcpy(items, copy, count * item_bytes);
-    free(copy);
+    big_free(copy, count * item_bytes);
 }
 
 #define RADIX_BITS 11
@@ -262,7 +293,7 @@ int sort_by_u64(void *items, uint32_t count, size_t item_bytes, size_t key_offse
         return 0;
 
     int rc = -ENOMEM;
-    struct sort_pair *from = malloc(count * sizeof(*from)), *to = malloc(count * sizeof(*to));
+    struct sort_pair *from = big_alloc(count * sizeof(*from)), *to = big_alloc(count * sizeof(*to));
     char *spare = malloc(item_bytes);
     if (!from || !to || !spare)
         goto cleanup;
@@ -283,13 +314,13 @@ int sort_by_u64(void *items, uint32_t count, size_t item_bytes, size_t key_offse
         from = to;
         to = swap;
     }
-    free(to);
+    big_free(to, count * sizeof(*to));
     to = NULL;
     permute(items, item_bytes, from, count, spare);
     rc = 0;
 cleanup:
-    free(from);
-    free(to);
+    big_free(from, count * sizeof(*from));
+    big_free(to, count * sizeof(*to));
     free(spare);
     return rc;
 }

@@ -24,6 +24,13 @@ void arena_free(struct arena *arena);
  */
 int array_reserve(void *items, uint32_t count, uint32_t *capacity, size_t item_bytes);
 
+/*
+ * Memory for millions of items, on huge pages where the system has them: otherwise the page faults of
+ * reading a large trace cost as much as the reading. Not cleared. Given back with its size.
+ */
+void *big_alloc(size_t bytes); /* NULL: no memory */
+void big_free(void *memory, size_t bytes);
+
 /* Ids of a trace to indexes. Dense ids are an array, others a hash table. Zero-initialised is empty. */
 struct id_map {
     uint32_t *dense; /* index + 1, 0 none */
@@ -32,8 +39,13 @@ struct id_map {
     uint32_t sparse_size, sparse_count; /* a power of two */
     uint32_t count;
 };
+uint32_t id_map_get_sparse(const struct id_map *map, uint64_t id);
 /* The index of id, or UINT32_MAX. */
-uint32_t id_map_get(const struct id_map *map, uint64_t id);
+static inline uint32_t id_map_get(const struct id_map *map, uint64_t id) {
+    if (id == 0)
+        return UINT32_MAX;
+    return id < map->dense_size && map->dense[id] != 0 ? map->dense[id] - 1 : id_map_get_sparse(map, id);
+}
 /* Returns 0, -EEXIST (the first one stays), -EINVAL for id 0, -ENOMEM. */
 int id_map_put(struct id_map *map, uint64_t id, uint32_t index);
 void id_map_free(struct id_map *map);

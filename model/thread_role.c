@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /* What a thread is called, and what it is there for. */
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/internal.h"
+#include "model/words.h"
 
 /* Start routines whose own name says too little. */
 static const struct role_rule {
@@ -39,10 +41,15 @@ static bool is_libuv_worker(const struct model_frame *routine) {
 }
 
 static const struct model_stack *any_stack(const struct model *model, uint32_t thread) {
-    for (uint32_t i = model->thread_wait_first[thread]; i < model->thread_wait_first[thread + 1]; i++) {
-        uint32_t stack = model->waits[model->thread_waits[i]].stack;
-        if (stack != MODEL_NONE)
-            return &model->stacks[stack];
+    const struct event_list *list = &model->waits_read;
+    for (uint32_t i = list->thread_first[thread]; i < list->thread_first[thread + 1]; i++) {
+        const struct event_run *run = &list->runs[list->thread_runs[i]];
+        const struct model_wait *wait = run->items;
+        for (uint32_t k = 0; k < run->count; k++) {
+            uint32_t stack = wait[k].stack == MODEL_NONE ? MODEL_NONE : model->stack_map[wait[k].stack];
+            if (stack != MODEL_NONE)
+                return &model->stacks[stack];
+        }
     }
     return NULL;
 }
@@ -80,14 +87,45 @@ static bool is_inherited(const struct model *model, const struct model_thread *t
     return strlen(thread->name) == size && memcmp(thread->name, base, size) == 0;
 }
 
+struct called {
+    uint64_t label; /* its address: equal strings are one */
+    uint32_t thread;
+};
+
+/* Puts the tid behind labels that several threads have. */
+static int labels_tell_apart(struct model *model) {
+    struct called *called = malloc(((size_t)model->thread_count + 1) * sizeof(*called));
+    if (!called)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < model->thread_count; i++)
+        called[i] = (struct called){(uintptr_t)model->threads[i].label, i};
+    int rc = sort_by_u64(called, model->thread_count, sizeof(*called), offsetof(struct called, label));
+    for (uint32_t i = 0; rc == 0 && i < model->thread_count; i++) {
+        struct model_thread *thread = &model->threads[called[i].thread];
+        if ((i == 0 || called[i - 1].label != called[i].label) &&
+            (i + 1 == model->thread_count || called[i + 1].label != called[i].label))
+            continue;
+        thread->label = intern_format(model, "%s-%u", thread->label, thread->tid);
+        rc = thread->label ? 0 : -ENOMEM;
+    }
+    free(called);
+    return rc;
+}
+
 int thread_roles_find(struct model *model) {
+    char role_name[1024];
     for (uint32_t i = 0; i < model->thread_count; i++) {
         struct model_thread *thread = &model->threads[i];
         const char *role = role_of(model, i);
         if (!(thread->role = intern_string(model, role, strlen(role))))
             return -ENOMEM;
-        if (!thread->name || is_inherited(model, thread))
+        words_function(thread->role, role_name, sizeof(role_name));
+        thread->label = thread->name && !is_inherited(model, thread) ? thread->name
+                                                                     : intern_format(model, "%s", role_name);
+        if (!thread->label)
+            return -ENOMEM;
+        if (!thread->name)
             thread->name = thread->role;
     }
-    return 0;
+    return labels_tell_apart(model);
 }

@@ -34,33 +34,22 @@ static void __attribute__((format(printf, 2, 3))) say(struct text *text, const c
         text->used = sizeof(text->bytes) - 1;
 }
 
-/* A thread's name, with its id where others have the same. */
-static const char *thread_words(const struct model *model, uint32_t index, char *buffer, size_t bytes) {
-    const struct model_thread *thread = &model->threads[index];
-    bool alone = true;
-    for (uint32_t i = 0; i < model->thread_count && alone; i++)
-        alone = i == index || strcmp(model->threads[i].name, thread->name) != 0;
-    if (alone)
-        return thread->name;
-    snprintf(buffer, bytes, "%s (%u)", thread->name, thread->tid);
-    return buffer;
-}
-
-/* How waiting for each class is told: "... waited 1 s ON lock, mostly WHEN main DID in f". */
+/* How each class is told of: "mostly main HOLDS it then, and LETS GO in f". */
 static const struct phrase {
-    const char *on, *when, *did;
+    const char *does, *where;
+    bool held;
 } PHRASES[LOCK_CLASS_COUNT] = {
-    [LOCK_CLASS_NONE] = {"on", "while", "held it"},
-    [LOCK_CLASS_MUTEX] = {"on", "while", "held it"},
-    [LOCK_CLASS_RWLOCK_READ] = {"on", "while", "held it"},
-    [LOCK_CLASS_RWLOCK_WRITE] = {"on", "while", "held it"},
-    [LOCK_CLASS_SPIN] = {"on", "while", "held it"},
-    [LOCK_CLASS_CONDITION] = {"on", "until", "signalled it"},
-    [LOCK_CLASS_SEMAPHORE] = {"on", "until", "posted it"},
-    [LOCK_CLASS_BARRIER] = {"at", "until", "arrived"},
-    [LOCK_CLASS_JOIN] = {"in", "until", "ended"},
-    [LOCK_CLASS_SLEEP] = {"in", "until", "ended"},
-    [LOCK_CLASS_POLL] = {"in", "until", "ended"},
+    [LOCK_CLASS_NONE] = {"holds it", ", released in", true},
+    [LOCK_CLASS_MUTEX] = {"holds it", ", released in", true},
+    [LOCK_CLASS_RWLOCK_READ] = {"holds it", ", released in", true},
+    [LOCK_CLASS_RWLOCK_WRITE] = {"holds it", ", released in", true},
+    [LOCK_CLASS_SPIN] = {"holds it", ", released in", true},
+    [LOCK_CLASS_CONDITION] = {"signals it", " in", false},
+    [LOCK_CLASS_SEMAPHORE] = {"posts it", " in", false},
+    [LOCK_CLASS_BARRIER] = {"arrives last", " in", false},
+    [LOCK_CLASS_JOIN] = {"ends it", " in", false},
+    [LOCK_CLASS_SLEEP] = {"ends it", " in", false},
+    [LOCK_CLASS_POLL] = {"ends it", " in", false},
 };
 
 /* The wait that blocks each thread on the owner of a lock at its end, MODEL_NONE. */
@@ -69,11 +58,12 @@ static uint32_t *blocking_waits(const struct model *model) {
     if (!waits)
         return NULL;
     memset(waits, 0xff, ((size_t)model->thread_count + 1) * sizeof(*waits));
-    for (uint32_t i = 0; i < model->wait_count; i++) {
-        const struct model_wait *wait = &model->waits[i];
-        if ((wait->flags & MODEL_WAIT_OPEN) && wait->owner != MODEL_NONE && !model->locks[wait->lock].event &&
-            wait->end == model->threads[wait->thread].end)
-            waits[wait->thread] = i;
+    for (uint32_t i = 0; i < model->thread_count; i++) {
+        uint32_t open = model->thread_extras[i].open_wait;
+        const struct model_wait *wait = &model->waits[open];
+        if (open != MODEL_NONE && wait->owner != MODEL_NONE && !model->locks[wait->lock].event &&
+            wait->end == model->threads[i].end)
+            waits[i] = open;
     }
     return waits;
 }
@@ -104,7 +94,7 @@ static uint32_t find_cycle(const struct model *model, const uint32_t *waits, uin
 }
 
 static int say_deadlock(struct text *text, const struct model *model) {
-    char name[NAME_BYTES], thread[NAME_BYTES];
+    char name[NAME_BYTES];
     int rc = -ENOMEM;
     uint32_t *waits = blocking_waits(model);
     uint32_t *visited = calloc((size_t)model->thread_count + 1, sizeof(*visited));
@@ -123,17 +113,27 @@ static int say_deadlock(struct text *text, const struct model *model) {
     for (uint32_t i = 0; i < length && i < DEADLOCK_NAMED_MAX; i++) {
         const struct model_wait *wait = &model->waits[waits[at]];
         if (i > 0)
-            say(text, ", %s", i + 1 == length ? "and " : "");
-        say(text, "%s waits for %s", thread_words(model, at, thread, sizeof(thread)),
-            words_lock(&model->locks[wait->lock], name, sizeof(name)));
+            say(text, "; %s", i + 1 == length ? "and " : "");
+        say(text, "%s waits", model->threads[at].label);
+        const struct model_frame *waits_in =
+            wait->stack == MODEL_NONE ? NULL : stack_site(&model->stacks[wait->stack]);
+        if (waits_in)
+            say(text, " in %s", words_site(waits_in, name, sizeof(name)));
+        say(text, " for %s", words_lock(&model->locks[wait->lock], name, sizeof(name)));
         if (wait->owner == at)
-            say(text, ", which it holds itself");
+            say(text, ", which it took itself");
         else
-            say(text, " held by %s", thread_words(model, wait->owner, thread, sizeof(thread)));
+            say(text, ", which %s took", model->threads[wait->owner].label);
+        const struct model_frame *took_in =
+            wait->mode == LOCK_CLASS_CONDITION || wait->owner_site == MODEL_NONE
+                ? NULL
+                : stack_site(&model->stacks[wait->owner_site]);
+        if (took_in)
+            say(text, " in %s", words_site(took_in, name, sizeof(name)));
         at = wait->owner;
     }
     if (length > DEADLOCK_NAMED_MAX)
-        say(text, " and so on, %u threads in a circle", length);
+        say(text, "; and so on, %u threads in a circle", length);
     say(text, ". ");
 cleanup:
     free(waits);
@@ -174,48 +174,65 @@ static int sums_add(void *context, const struct blame_share *share) {
     return 0;
 }
 
+/* "most of the time", or the part of it. Nothing where it is hardly less than all. */
+static const char *often(uint64_t ns, uint64_t total, char *buffer, size_t bytes) {
+    char share[WORDS_BYTES];
+    if (ns >= total - total / 20)
+        return "";
+    if (ns >= total / 2)
+        return "Mostly ";
+    snprintf(buffer, bytes, "For %s of it ", words_share(ns, total, share, sizeof(share)));
+    return buffer;
+}
+
 /* total: the time waited; ns: the part of it that is charged to stack, by whom is in holders. */
 static void say_holder(struct text *text, const struct model *model, uint32_t index, uint64_t total,
                        uint32_t stack, uint64_t ns, const struct sums *holders) {
     const struct model_lock *lock = &model->locks[index];
     const struct phrase *phrase = &PHRASES[lock->cls];
-    char name[NAME_BYTES], who[NAME_BYTES], share[WORDS_BYTES];
-    const char *how = ns >= total - total / 20 ? "" : ns >= total / 2 ? "mostly " : NULL;
-    if (!how)
-        snprintf(name, sizeof(name), "%s of it ", words_share(ns, total, share, sizeof(share)));
-    say(text, ", %s", how ? how : name);
-
+    char name[NAME_BYTES], part[NAME_BYTES];
     uint32_t others, thread = sums_largest(holders, &others);
     bool one = thread != MODEL_NONE && holders->ns[thread] >= ns - ns / 5;
-    if (stack == model->timeout_stack)
-        say(text, "until it timed out");
-    else if (stack == model->open_stack)
-        say(text, "with nobody to end it");
-    else if (stack == model->holder_stacks[lock->cls])
-        say(text, "by whom is not known");
-    else if (thread != MODEL_NONE && stack == model->thread_extras[thread].held_stack)
-        say(text, "because %s still held it at the end", thread_words(model, thread, who, sizeof(who)));
-    else {
-        say(text, "%s ", phrase->when);
-        if (one)
-            say(text, "%s %s", thread_words(model, thread, who, sizeof(who)), phrase->did);
-        else if (others > 1)
-            say(text, "%u threads %s", others, phrase->did);
-        else
-            say(text, "another thread %s", phrase->did);
-        const struct model_frame *frame = stack_site(&model->stacks[stack]);
-        if (stack != model->unknown_stack && frame)
-            say(text, " in %s", words_site(frame, name, sizeof(name)));
+    if (stack == model->timeout_stack) {
+        say(text, "%s of it timed out. ", words_share(ns, total, part, sizeof(part)));
+        return;
     }
+    if (stack == model->open_stack) {
+        say(text, "Nobody had ended it when the recording did. ");
+        return;
+    }
+    if (stack == model->holder_stacks[lock->cls]) {
+        say(text, "Who %s is not known. ", phrase->held ? "held it" : "ended that");
+        return;
+    }
+    say(text, "%s", often(ns, total, part, sizeof(part)));
+    if (thread != MODEL_NONE && stack == model->thread_extras[thread].held_stack) {
+        say(text, "%s still held it at the end. ", model->threads[thread].label);
+        return;
+    }
+    if (one)
+        say(text, "%s %s", model->threads[thread].label, phrase->does);
+    else if (others > 1)
+        say(text, "one of %u threads %s", others, phrase->does);
+    else
+        say(text, "another thread %s", phrase->does);
+    const struct model_stack *where = &model->stacks[stack];
+    const struct model_frame *frame = stack_site(where);
+    /* The place where it was taken is a stack of its one frame. */
+    bool taken = frame && where->frame_count == 1 && ((const struct frame_entry *)frame)->stack == stack;
+    if (stack != model->unknown_stack && frame)
+        say(text, "%s %s", taken ? ", taken in" : phrase->where, words_site(frame, name, sizeof(name)));
+    say(text, ". ");
 }
 
 /* Who held the lock while the waits of the filter went on, and where for most of that time. */
 static int say_holders(struct text *text, const struct model *model, uint32_t index, uint64_t total,
                        const struct wait_filter *filter) {
     struct sums stacks = {.ns = NULL}, threads = {.ns = NULL};
+    struct blame_space space = {.bytes = NULL};
     int rc = sums_new(&stacks, model->stack_count, MODEL_NONE);
     if (rc == 0)
-        rc = blame_lock(model, index, filter, sums_add, &stacks);
+        rc = blame_lock(model, index, filter, sums_add, &stacks, &space);
     if (rc < 0)
         goto cleanup;
     uint32_t others, stack = sums_largest(&stacks, &others);
@@ -223,44 +240,72 @@ static int say_holders(struct text *text, const struct model *model, uint32_t in
         goto cleanup;
     rc = sums_new(&threads, model->thread_count, stack);
     if (rc == 0)
-        rc = blame_lock(model, index, filter, sums_add, &threads);
+        rc = blame_lock(model, index, filter, sums_add, &threads, &space);
     if (rc == 0)
         say_holder(text, model, index, total, stack, stacks.ns[stack], &threads);
 cleanup:
     free(stacks.ns);
     free(threads.ns);
+    blame_space_free(&space);
     return rc;
 }
 
-static int say_worst(struct text *text, const struct model *model, uint32_t index) {
+/* Who waits longest, and where for most of that. */
+static int say_waiter(struct text *text, const struct model *model, uint32_t index, uint64_t total) {
+    char name[NAME_BYTES], share[WORDS_BYTES];
+    struct sums threads = {.ns = NULL}, stacks = {.ns = NULL};
+    int rc = sums_new(&threads, model->thread_count, MODEL_NONE);
+    if (rc == 0)
+        rc = sums_new(&stacks, model->stack_count, MODEL_NONE);
+    if (rc < 0)
+        goto cleanup;
+    const struct model_wait *first = model->waits + model->lock_wait_first[index];
+    const struct model_wait *end = model->waits + model->lock_wait_first[index + 1];
+    for (const struct model_wait *wait = first; wait < end; wait++)
+        if (!wait->idle)
+            threads.ns[wait->thread] += wait->end - wait->begin;
+    uint32_t waiters, others, worst = sums_largest(&threads, &waiters);
+    if (worst == MODEL_NONE)
+        goto cleanup;
+    for (const struct model_wait *wait = first; wait < end; wait++)
+        if (!wait->idle && wait->thread == worst && wait->stack != MODEL_NONE)
+            stacks.ns[wait->stack] += wait->end - wait->begin;
+    uint32_t stack = sums_largest(&stacks, &others);
+    const struct model_frame *frame = stack == MODEL_NONE ? NULL : stack_site(&model->stacks[stack]);
+    const char *who = model->threads[worst].label;
+    if (waiters == 1)
+        say(text, "Only %s waits", who);
+    else
+        say(text, "%u threads wait, %s longest (%s)", waiters, who,
+            words_share(threads.ns[worst], total, share, sizeof(share)));
+    if (frame)
+        say(text, ", in %s", words_site(frame, name, sizeof(name)));
+    say(text, ". ");
+cleanup:
+    free(threads.ns);
+    free(stacks.ns);
+    return rc;
+}
+
+/* all: what was waited in all, for locks if this is one, else for anything. */
+static int say_worst(struct text *text, const struct model *model, uint32_t index, uint64_t all) {
     const struct model_lock *lock = &model->locks[index];
-    char name[NAME_BYTES], who[NAME_BYTES], time[WORDS_BYTES];
+    char name[NAME_BYTES], time[WORDS_BYTES], count[WORDS_BYTES], share[WORDS_BYTES];
     uint64_t total = lock->wait_total - lock->wait_idle;
     struct wait_filter filter = {.contended = true, .process = MODEL_NONE, .thread = MODEL_NONE};
-    struct sums waiting;
-    int rc = sums_new(&waiting, model->thread_count, MODEL_NONE);
-    if (rc < 0)
-        return rc;
-    for (uint32_t i = model->lock_wait_first[index]; i < model->lock_wait_first[index + 1]; i++) {
-        const struct model_wait *wait = &model->waits[model->lock_waits[i]];
-        if (!wait->idle)
-            waiting.ns[wait->thread] += wait->end - wait->begin;
-    }
-    uint32_t waiters, worst = sums_largest(&waiting, &waiters);
-    const char *on = PHRASES[lock->cls].on;
     words_lock(lock, name, sizeof(name));
-    if (worst != MODEL_NONE && (waiters == 1 || waiting.ns[worst] >= total - total / 3)) {
-        filter.thread = worst;
-        total = waiting.ns[worst];
-        say(text, "%s waited %s %s %s", thread_words(model, worst, who, sizeof(who)),
-            words_time(total, time, sizeof(time)), on, name);
-    } else {
-        say(text, "%u threads waited %s in all %s %s", waiters, words_time(total, time, sizeof(time)), on,
-            name);
-    }
-    rc = say_holders(text, model, index, total, &filter);
-    say(text, ". ");
-    free(waiting.ns);
+    words_count(lock->wait_count, count, sizeof(count));
+    say(text, "%s is waited for most: %s in %s %s", name, words_time(total, time, sizeof(time)), count,
+        lock->wait_count == 1 ? "wait" : "waits");
+    say(text, ", %s of all%s waiting. ", words_share(total, all, share, sizeof(share)),
+        lock->event ? "" : " lock");
+    int rc = say_waiter(text, model, index, total);
+    if (rc == 0)
+        rc = say_holders(text, model, index, total, &filter);
+    if (lock->acquisitions > 0 && lock->hold_total > 0 && PHRASES[lock->cls].held)
+        say(text, "A hold takes %s on average, %s at most. ",
+            words_time(lock->hold_total / lock->acquisitions, time, sizeof(time)),
+            words_time(lock->hold_maximum, count, sizeof(count)));
     return rc;
 }
 
@@ -292,9 +337,10 @@ static void say_no_waits(struct text *text, const struct model *model) {
 }
 
 /* The lock to name, MODEL_NONE if nobody waited. Locks come before events unless they hardly matter. */
-static uint32_t worst_lock(const struct model *model, uint64_t *ret_total, uint64_t *ret_lives) {
+static uint32_t worst_lock(const struct model *model, uint64_t *ret_total, uint64_t *ret_locks_total,
+                           uint64_t *ret_lives) {
     uint32_t lock = MODEL_NONE, event = MODEL_NONE;
-    uint64_t lives = 0, total = 0;
+    uint64_t lives = 0, total = 0, locks_total = 0;
     for (uint32_t i = 0; i < model->thread_count; i++)
         lives += model->threads[i].end - model->threads[i].start;
     for (uint32_t i = 0; i < model->lock_count; i++) {
@@ -302,11 +348,13 @@ static uint32_t worst_lock(const struct model *model, uint64_t *ret_total, uint6
         if (wait == 0)
             break; /* worst first */
         total += wait;
+        locks_total += model->locks[i].event ? 0 : wait;
         uint32_t *best = model->locks[i].event ? &event : &lock;
         if (*best == MODEL_NONE)
             *best = i;
     }
     *ret_total = total;
+    *ret_locks_total = locks_total;
     *ret_lives = lives;
     if (lock == MODEL_NONE)
         return event;
@@ -323,19 +371,17 @@ int verdict_find(struct model *model) {
     int rc = say_deadlock(&text, model);
     if (rc < 0)
         return rc;
-    uint64_t total, lives, dropped = 0;
-    uint32_t worst = worst_lock(model, &total, &lives);
+    uint64_t total, locks_total, lives, dropped = 0;
+    uint32_t worst = worst_lock(model, &total, &locks_total, &lives);
+    bool stuck = text.used > 0;
     if (worst == MODEL_NONE) {
         say_no_waits(&text, model);
-    } else {
-        if (total < lives / 200 && text.used == 0)
+    } else if (!stuck) {
+        if (total < lives / 200)
             say(&text, "Hardly any waiting, %s in all (%s of the threads' time). ",
                 words_time(total, time, sizeof(time)), words_share(total, lives, share, sizeof(share)));
-        if ((rc = say_worst(&text, model, worst)) < 0)
+        if ((rc = say_worst(&text, model, worst, model->locks[worst].event ? total : locks_total)) < 0)
             return rc;
-        uint64_t its = model->locks[worst].wait_total - model->locks[worst].wait_idle;
-        if (its < total - total / 10)
-            say(&text, "That lock has %s of all waiting. ", words_share(its, total, share, sizeof(share)));
     }
     for (unsigned i = 0; i < LOSS_REASON_COUNT; i++)
         dropped += model->loss.dropped[i];

@@ -74,17 +74,17 @@ static inline struct model *model_scene_open(void) {
     MODEL_TRACE_COUNT(trace, main_thread, .lock = ledger, .mode = LOCK_CLASS_MUTEX, .acquisitions = 10,
                       .hold_ns = 160 * MS, .hold_samples = 10, .hold_maximum = 150 * MS);
     MODEL_TRACE_COUNT(trace, teller1, .lock = ledger, .mode = LOCK_CLASS_MUTEX, .acquisitions = 20,
-                      .contended = 1, .hold_ns = 50 * MS, .hold_samples = 2, .hold_maximum = 50 * MS,
-                      .wait_ns = 100 * MS);
+                      .contended = 1, .hold_ns = 2 * MS, .hold_samples = 2, .hold_maximum = 50 * MS,
+                      .wait_ns = 100 * MS, .contended_hold_ns = 50 * MS);
     MODEL_TRACE_COUNT(trace, teller2, .lock = ledger, .mode = LOCK_CLASS_MUTEX, .acquisitions = 5,
-                      .contended = 1, .wait_ns = 100 * MS);
+                      .contended = 1, .wait_ns = 100 * MS, .contended_hold_ns = 30 * MS);
 
     /* The rwlock: a reader waits 10 ms from an odd stack. Held times are exact. */
     MODEL_TRACE_WAIT(trace, main_thread, .begin = 600 * MS, .duration = 10 * MS, .lock = table,
                      .mode = LOCK_CLASS_RWLOCK_READ, .stack = odd);
     MODEL_TRACE_COUNT(trace, main_thread, .lock = table, .mode = LOCK_CLASS_RWLOCK_READ, .acquisitions = 4,
-                      .contended = 1, .hold_ns = 4 * MS, .hold_samples = 4, .hold_maximum = 2 * MS,
-                      .wait_ns = 10 * MS);
+                      .contended = 1, .hold_ns = 3 * MS, .hold_samples = 3, .hold_maximum = 2 * MS,
+                      .wait_ns = 10 * MS, .contended_hold_ns = 1 * MS);
     MODEL_TRACE_COUNT(trace, teller1, .lock = table, .mode = LOCK_CLASS_RWLOCK_WRITE, .acquisitions = 1,
                       .hold_ns = 1 * MS, .hold_samples = 1, .hold_maximum = 1 * MS);
 

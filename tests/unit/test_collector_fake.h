@@ -121,6 +121,15 @@ static inline void fake_hello_send(const struct fake *fake) {
     close(fd);
 }
 
+/* Says why there will be no slab. */
+static inline void fake_refuse(uint32_t refusal, int error) {
+    struct hello hello = {.magic = HELLO_MAGIC, .version = HELLO_VERSION, .refusal = refusal, .error = error};
+    int fd = fake_connect();
+    if (send(fd, &hello, sizeof(hello), MSG_NOSIGNAL) != (ssize_t)sizeof(hello))
+        fake_die("send");
+    close(fd);
+}
+
 static inline void fake_announce(const struct fake *fake) {
     if (fcntl(fake->fd, F_ADD_SEALS, FAKE_SEALS) != 0)
         fake_die("seal");

@@ -189,6 +189,34 @@ static int target_refused(void) {
     return target_small();
 }
 
+/* A child's agent stands down before the launched command's, whose reason is the one to be told. */
+static int stand_down(uint32_t refusal, int error, uint32_t child_refusal) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        fake_refuse(child_refusal, 0);
+        _exit(0);
+    }
+    waitpid(pid, NULL, 0);
+    usleep(20000);
+    fake_refuse(HELLO_REFUSED_SANITIZER + 1, 0);
+    fake_refuse(refusal, error);
+    usleep(20000);
+    fake_refuse(child_refusal, 0);
+    return 6;
+}
+
+static int target_limited(void) {
+    return stand_down(HELLO_REFUSED_FILE_LIMIT, EFBIG, HELLO_REFUSED_SANITIZER);
+}
+
+static int target_sanitized(void) {
+    return stand_down(HELLO_REFUSED_SANITIZER, ENOTSUP, HELLO_REFUSED_MEMORY);
+}
+
+static int target_poor(void) {
+    return stand_down(HELLO_REFUSED_MEMORY, ENOMEM, HELLO_REFUSED_FILE_LIMIT);
+}
+
 /* Peers that say nothing must not hold up anybody. */
 static int target_silent(void) {
     for (int i = 0; i < 300; i++)
@@ -222,10 +250,11 @@ static const struct {
     const char *name;
     int (*run)(void);
 } TARGETS[] = {
-    {"normal", target_normal},   {"flood", target_flood},       {"rate", target_rate},
-    {"small", target_small},     {"fork", target_fork},         {"reuse", target_reuse},
-    {"garbage", target_garbage}, {"refused", target_refused},   {"silent", target_silent},
-    {"killed", target_killed},   {"waits_on", target_waits_on},
+    {"normal", target_normal},   {"flood", target_flood},         {"rate", target_rate},
+    {"small", target_small},     {"fork", target_fork},           {"reuse", target_reuse},
+    {"garbage", target_garbage}, {"refused", target_refused},     {"silent", target_silent},
+    {"killed", target_killed},   {"waits_on", target_waits_on},   {"limited", target_limited},
+    {"poor", target_poor},       {"sanitized", target_sanitized},
 };
 
 /* --- recordings ---------------------------------------------------------------------------------- */
@@ -338,6 +367,20 @@ static void check_hostile(void) {
     CHECK(fake_now() - begin < 2000000000ULL);
 }
 
+static void check_stood_down(void) {
+    static const struct {
+        const char *target, *words;
+    } CASES[] = {
+        {"limited", "file size limit"}, {"sanitized", "sanitizer"}, {"poor", "Cannot allocate memory"}};
+    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
+        record(CASES[i].target, NULL, &result, &trace);
+        exits(COLLECTOR_EXIT_CODE, 6);
+        CHECK_EQ_INT((int)result.processes, 0);
+        if (!CHECK(strstr(result.note, CASES[i].words) != NULL))
+            printf("%s\n", result.note);
+    }
+}
+
 static void check_load(void) {
     record("reuse", NULL, &result, &trace);
     exits(COLLECTOR_EXIT_CODE, 0);
@@ -384,6 +427,7 @@ int main(int argc, char **argv) {
     check_normal();
     check_processes();
     check_hostile();
+    check_stood_down();
     check_load();
     check_duration();
     unlink(output);

@@ -85,6 +85,30 @@ static void test_split(void) {
     model_free(model);
 }
 
+/* The holder had waited itself and is preempted between the unlock and its stamp: the next one's acquisition
+ * says when it let go, for the third one's wait as well. */
+static void test_preempted_before_stamp(void) {
+    struct scene scene;
+    const struct model_lock *lock;
+    scene_begin(&scene, LOCK_CLASS_MUTEX);
+    MODEL_TRACE_WAIT(&scene.trace, scene.a, .begin = 9 * MS, .duration = 1 * MS, .lock = scene.lock,
+                     .mode = LOCK_CLASS_MUTEX, .stack = scene.waiting);
+    MODEL_TRACE_RELEASE(&scene.trace, scene.c, .time = 10 * MS, .lock = scene.lock, .stack = scene.third);
+    MODEL_TRACE_RELEASE(&scene.trace, scene.a, .time = 60 * MS, .held = 50 * MS, .lock = scene.lock,
+                        .stack = scene.first);
+    MODEL_TRACE_WAIT(&scene.trace, scene.b, .begin = 11 * MS, .duration = 10 * MS, .lock = scene.lock,
+                     .mode = LOCK_CLASS_MUTEX, .stack = scene.waiting);
+    MODEL_TRACE_RELEASE(&scene.trace, scene.b, .time = 39 * MS, .held = 18 * MS, .lock = scene.lock,
+                        .stack = scene.second);
+    MODEL_TRACE_WAIT(&scene.trace, scene.main, .begin = 12 * MS, .duration = 28 * MS, .lock = scene.lock,
+                     .mode = LOCK_CLASS_MUTEX, .stack = scene.waiting);
+    struct model *model = scene_open(&scene, &lock);
+    CHECK_EQ_U64(blamed(model, lock, "third"), 1 * MS);
+    CHECK_EQ_U64(blamed(model, lock, "first"), 10 * MS + 9 * MS);
+    CHECK_EQ_U64(blamed(model, lock, "second"), 19 * MS);
+    model_free(model);
+}
+
 /* A wait through many hands is counted at the one that held longest in one piece. */
 static void test_counts(void) {
     struct scene scene;
@@ -194,6 +218,49 @@ static void test_events(void) {
     model_free(model);
 }
 
+/* A reader waits for writers only; a writer for either. */
+static void test_readers(void) {
+    struct scene scene;
+    const struct model_lock *lock;
+    scene_begin(&scene, LOCK_CLASS_RWLOCK_WRITE);
+    struct trace_release release = {.lock = scene.lock, .held = 1 * MS};
+    static const struct {
+        uint64_t time;
+        enum lock_class mode;
+        unsigned stack; /* 0 first, 1 second */
+    } RELEASES[] = {
+        {13, LOCK_CLASS_RWLOCK_WRITE, 0}, {14, LOCK_CLASS_RWLOCK_READ, 1}, {19, LOCK_CLASS_RWLOCK_READ, 1}};
+    for (size_t i = 0; i < sizeof(RELEASES) / sizeof(RELEASES[0]); i++) {
+        release.time = RELEASES[i].time * MS;
+        release.mode = RELEASES[i].mode;
+        release.stack = RELEASES[i].stack ? scene.second : scene.first;
+        model_trace_release(&scene.trace, RELEASES[i].stack ? scene.b : scene.a, &release);
+    }
+    struct trace_wait wait = {
+        .begin = 10 * MS, .duration = 5 * MS, .lock = scene.lock, .stack = scene.waiting};
+    wait.mode = LOCK_CLASS_RWLOCK_READ;
+    model_trace_wait(&scene.trace, scene.main, &wait);
+    wait.mode = LOCK_CLASS_RWLOCK_WRITE;
+    wait.duration = 9 * MS;
+    model_trace_wait(&scene.trace, scene.c, &wait);
+    struct model *model = scene_open(&scene, &lock);
+    CHECK_EQ_U64(blamed(model, lock, "first"), 5 * MS + 3 * MS);
+    CHECK_EQ_U64(blamed(model, lock, "second"), 6 * MS);
+    model_free(model);
+
+    /* No writer was seen to release: then a reader's release has to do where it fits. */
+    scene_begin(&scene, LOCK_CLASS_RWLOCK_WRITE);
+    wait.mode = LOCK_CLASS_RWLOCK_READ;
+    model_trace_wait(&scene.trace, scene.main, &wait);
+    release.time = 12 * MS;
+    release.mode = LOCK_CLASS_RWLOCK_READ;
+    release.stack = scene.second;
+    model_trace_release(&scene.trace, scene.b, &release);
+    model = scene_open(&scene, &lock);
+    CHECK_EQ_U64(blamed(model, lock, "second"), 9 * MS);
+    model_free(model);
+}
+
 static uint64_t random_state = 88172645463325252ULL;
 static uint64_t random_below(uint64_t limit) {
     random_state ^= random_state << 13;
@@ -276,8 +343,10 @@ static void test_random(unsigned rounds) {
 int main(void) {
     test_split();
     test_counts();
+    test_preempted_before_stamp();
     test_late_stamp();
     test_events();
+    test_readers();
     test_random(300);
     return check_summary();
 }

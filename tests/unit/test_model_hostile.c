@@ -51,10 +51,13 @@ static void check_model(const struct model *model, FILE *sink) {
             good = good && stack[i].frames[k] && stack[i].frames[k]->function;
     const struct model_wait *wait = model_waits(model, &count);
     for (uint32_t i = 0; i < count; i++)
-        good = good && wait[i].begin <= wait[i].end && wait[i].thread < threads && wait[i].lock < locks &&
-               (wait[i].stack < stacks || wait[i].stack == MODEL_NONE) &&
-               (wait[i].owner < threads || wait[i].owner == MODEL_NONE) &&
-               (wait[i].mutex < locks || wait[i].mutex == MODEL_NONE) && wait[i].mode < LOCK_CLASS_COUNT;
+        good =
+            good && wait[i].begin <= wait[i].end && wait[i].thread < threads && wait[i].lock < locks &&
+            (wait[i].stack < stacks || wait[i].stack == MODEL_NONE) &&
+            (wait[i].owner < threads || wait[i].owner == MODEL_NONE) &&
+            (wait[i].mutex == MODEL_NONE ||
+             (wait[i].mode == LOCK_CLASS_CONDITION ? wait[i].mutex < locks : wait[i].owner_site < stacks)) &&
+            wait[i].mode < LOCK_CLASS_COUNT;
     const struct model_release *release = model_releases(model, &count);
     for (uint32_t i = 0; i < count; i++)
         good = good && release[i].thread < threads && release[i].lock < locks &&
@@ -63,7 +66,7 @@ static void check_model(const struct model *model, FILE *sink) {
 
     CHECK_EQ_INT(report_text_print(model, sink, &(struct report_options){.show_idle = true}), 0);
     CHECK_EQ_INT(report_json_print(model, sink), 0);
-    CHECK_EQ_INT(report_summary_print(model, sink, "x", true), 0);
+    CHECK_EQ_INT(report_summary_print(model, sink, "x", &(struct report_options){.color = true}), 0);
     for (unsigned kind = MODEL_TREE_WAIT; kind <= MODEL_TREE_BLAME; kind++) {
         struct model_tree_filter filter = {true, MODEL_NONE, MODEL_NONE, MODEL_NONE};
         struct model_tree *tree = NULL;

@@ -9,6 +9,7 @@
 #include "model_scene.h"
 #include "viewer/report/json.h"
 #include "viewer/report/json_writer.h"
+#include "viewer/report/page.h"
 #include "viewer/report/text.h"
 
 static bool update;
@@ -158,6 +159,40 @@ static void check_writer(void) {
     fclose(file);
 }
 
+/* What does not fit loses what says least. */
+static void check_cuts(void) {
+    static const struct {
+        const char *name;
+        unsigned width;
+        const char *expected;
+    } NAMES[] = {
+        {"pool_get", 8, "pool_get"},
+        {"pool_get_any", 8, "pool_ge…"},
+        {"node::TaskQueue<v8::Task>::Push", 25, "node::TaskQueue<…>::Push"},
+        {"node::inspector::TaskQueue<v8::Task>::Push", 22, "node::…::Push"},
+        {"node::inspector::TaskQueue<v8::Task>::Push", 30, "node::…::TaskQueue<…>::Push"},
+        {"condition from v8::internal::Isolate", 22, "condition …::Isolate"},
+        {"a_long_namespace::inner::Push", 12, "…::Push"},
+        {"operator<<", 8, "operato…"},
+        {"a::operator->", 12, "…::operator…"},
+        {"", 5, ""},
+    };
+    char text[256], here[4096];
+    for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
+        page_cut_name(NAMES[i].name, NAMES[i].width, text, sizeof(text));
+        CHECK_STR(text, NAMES[i].expected);
+        CHECK(utf8_width(text) <= NAMES[i].width);
+    }
+    page_place("f", "/a/build/out/../deps/uv.c", 7, 40, text, sizeof(text));
+    CHECK_STR(text, "f (/a/build/deps/uv.c:7)");
+    page_place("f", "/a/long/path/to/deps/uv.c", 7, 18, text, sizeof(text));
+    CHECK_STR(text, "f (…/deps/uv.c:7)");
+    if (CHECK(getcwd(here, sizeof(here) - 16) != NULL)) {
+        page_place("f", strcat(here, "/src/x.c"), 7, 40, text, sizeof(text));
+        CHECK_STR(text, "f (src/x.c:7)");
+    }
+}
+
 int main(int argc, char **argv) {
     update = argc > 1 && strcmp(argv[1], "--update") == 0;
     struct model *model = model_scene_open();
@@ -181,9 +216,17 @@ int main(int argc, char **argv) {
     check_golden("bank-color.txt", file);
 
     file = tmpfile();
-    CHECK_EQ_INT(report_summary_print(model, file, "waitscope.bank.100.trace", false), 0);
+    CHECK_EQ_INT(
+        report_summary_print(model, file, "waitscope.bank.100.trace", &(struct report_options){.width = 80}),
+        0);
     check_shape(file, 80, 8);
     check_golden("bank-summary.txt", file);
+
+    file = tmpfile();
+    CHECK_EQ_INT(
+        report_summary_print(model, file, "waitscope.bank.100.trace", &(struct report_options){.width = 0}),
+        0);
+    check_golden("bank-summary-uncut.txt", file);
 
     file = tmpfile();
     CHECK_EQ_INT(report_json_print(model, file), 0);
@@ -191,6 +234,7 @@ int main(int argc, char **argv) {
     model_free(model);
     check_writer();
     check_words();
+    check_cuts();
 
     file = fopen("/dev/full", "w");
     model = model_scene_open();

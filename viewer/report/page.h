@@ -29,10 +29,14 @@ void page_append(char *line, size_t bytes, const char *format, ...) __attribute_
 /* Cuts text to width columns: the end, or for a path the beginning, becomes "…". */
 void page_cut_right(const char *text, unsigned width, char *ret_text, size_t bytes);
 void page_cut_left(const char *text, unsigned width, char *ret_text, size_t bytes);
+/* Cuts a function's name: first its template arguments, then the middle of its scopes; its last part stays
+ * as long as it can: "node::…::TaskQueue<…>::Push". */
+void page_cut_name(const char *name, unsigned width, char *ret_text, size_t bytes);
 /* Prints text in width columns, cut or filled with spaces; negative: aligned right. */
 void page_column(const struct page *page, int width, const char *text);
-/* "function (file:line)" in width columns: the path whole if it fits, else cut from the left, and the
- * function cut from the right only where that is not enough. line 0: unknown, file NULL: unknown. */
+/* "function (file:line)" in width columns: the path relative to the current directory where it is below
+ * it, cut from the left if it does not fit, and the function cut only where that is not enough. line 0:
+ * unknown, file NULL: unknown. */
 void page_place(const char *name, const char *file, uint32_t line, unsigned width, char *ret_text,
                 size_t bytes);
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/utf8.h"
 #include "model/words.h"
 #include "viewer/report/text_part.h"
 #include "viewer/report/thread_order.h"
@@ -69,6 +70,33 @@ static const struct {
 #define NAMES_LEFT(width) ((int)(width)-LIFE_COLUMNS - 42) /* 42: the state columns */
 #define ROLE_COLUMNS_MIN 8
 
+/* The role where the label does not tell it. */
+static const char *role_beside(const struct model_thread *thread) {
+    return strncmp(thread->label, thread->role, strlen(thread->role)) == 0 ? "" : thread->role;
+}
+
+/* Columns for names and roles: as many as the longest need, and what there is shared out where that is
+ * too much. role 0: no thread needs it, or there is no room. */
+static void name_columns(const struct report *report, const struct model_thread *threads,
+                         const uint32_t *order, uint32_t count, int *ret_name, int *ret_role) {
+    int room = NAMES_LEFT(report->page.width), name = 4, role = 0;
+    for (uint32_t i = 0; i < count && i < THREADS_SHOWN; i++) {
+        const struct model_thread *thread = &threads[order[i]];
+        int label_width = (int)utf8_width(thread->label), role_width = (int)utf8_width(role_beside(thread));
+        name = label_width > name ? label_width : name;
+        role = role_width > role ? role_width : role;
+    }
+    if (role > 0)
+        role = role > ROLE_COLUMNS_MIN ? role : ROLE_COLUMNS_MIN;
+    if (role > 0 && name + 1 + role > room) {
+        int least = room * 11 / 20;
+        name = name < least ? name : room - 1 - role > least ? room - 1 - role : least;
+        role = room - 1 - name < ROLE_COLUMNS_MIN ? 0 : room - 1 - name;
+    }
+    *ret_name = name < room ? name : room;
+    *ret_role = role;
+}
+
 static int print_threads(const struct report *report) {
     const struct page *page = &report->page;
     uint32_t count;
@@ -79,10 +107,10 @@ static int print_threads(const struct report *report) {
     uint32_t *order = thread_order(report->model);
     if (!order)
         return -ENOMEM;
-    int names = NAMES_LEFT(page->width), name_width = names * 11 / 20, role_width = names - name_width - 1;
-    bool with_role = role_width >= ROLE_COLUMNS_MIN;
-    if (!with_role)
-        name_width = names;
+    int name_width, role_width;
+    name_columns(report, threads, order, count, &name_width, &role_width);
+    bool with_role = role_width > 0;
+    char name[LINE_BYTES];
     page_heading(&report->page, "Threads");
     page_column(page, name_width, "name");
     if (with_role)
@@ -94,17 +122,19 @@ static int print_threads(const struct report *report) {
     for (uint32_t i = 0; i < count && i < THREADS_SHOWN; i++) {
         const struct model_thread *thread = &threads[order[i]];
         uint64_t life = thread->end - thread->start;
-        page_column(page, name_width, thread->name);
+        page_cut_name(thread->label, (unsigned)name_width, name, sizeof(name));
+        page_column(page, name_width, name);
         if (with_role) {
             putc(' ', page->file);
-            page_column(page, role_width, strcmp(thread->role, thread->name) == 0 ? "" : thread->role);
+            page_cut_name(role_beside(thread), (unsigned)role_width, name, sizeof(name));
+            page_column(page, role_width, name);
         }
         page_column(page, -LIFE_COLUMNS, words_time(life, text, sizeof(text)));
         for (size_t s = 0; s < STATE_COLUMN_COUNT; s++) {
             enum model_state state = STATE_COLUMNS[s].state;
             bool known = state != MODEL_RUNNING || thread->cpu_ns > 0;
             page_column(page, -STATE_COLUMNS[s].width,
-                        known ? words_share(thread->states_ns[state], life, text, sizeof(text)) : "?");
+                        known ? words_share(thread->states_ns[state], life, text, sizeof(text)) : "-");
         }
         putc('\n', page->file);
     }
@@ -157,10 +187,11 @@ static void print_overhead(const struct report *report) {
     const struct model_cost *cost = model_cost(report->model);
     uint64_t events = model_info(report->model)->events;
     char text[WORDS_BYTES], line[LINE_BYTES];
-    snprintf(line, sizeof(line), "agent %s of the program's CPU time",
-             words_share(cost->agent_ns, cost->target_cpu_ns, text, sizeof(text)));
-    page_append(line, sizeof(line), " (%s,", words_time(cost->agent_ns, text, sizeof(text)));
-    page_append(line, sizeof(line), " %s slow paths)", words_count(cost->slow_paths, text, sizeof(text)));
+    snprintf(line, sizeof(line), "agent %s", words_time(cost->agent_ns, text, sizeof(text)));
+    if (cost->target_cpu_ns > 0)
+        page_append(line, sizeof(line), ", %s of the program's CPU time",
+                    words_share(cost->agent_ns, cost->target_cpu_ns, text, sizeof(text)));
+    page_append(line, sizeof(line), ", %s slow paths", words_count(cost->slow_paths, text, sizeof(text)));
     print_fact(report, "overhead", line);
     snprintf(line, sizeof(line), "start %s", words_time(cost->setup_ns, text, sizeof(text)));
     page_append(line, sizeof(line), ", collector %s", words_time(cost->collector_cpu_ns, text, sizeof(text)));
