@@ -16,8 +16,8 @@
 #include "agent/start.h"
 #include "agent/syscall.h"
 
-#define SLABS_MAX 64U
-#define SLAB_SLOTS 128U
+#define SLABS_MAX 512U
+#define SLAB_SLOTS 64U
 
 struct slab {
     struct slab_header *header;

@@ -69,6 +69,7 @@ static void recording_close(struct recording *recording) {
     trace_writer_free(recording->writer);
     drain_free(recording->drain);
     listener_free(recording->listener);
+    counts_clear(recording);
     catalogue_clear(&recording->catalogue);
     free(recording->images);
     if (recording->epoll >= 0)
@@ -111,9 +112,36 @@ static void recording_finish(struct recording *recording, struct collector_resul
     result->processes = recording->catalogue.process_count;
 }
 
+static bool note_stood_down(const struct recording *recording, struct collector_result *result) {
+    static const char *const WHY[] = {
+        [HELLO_REFUSED_FILE_LIMIT] = "its file size limit (ulimit -f) leaves no room for the agent's memory",
+        [HELLO_REFUSED_MEMORY] = "no memory for the agent",
+        [HELLO_REFUSED_SANITIZER] = "it has a sanitizer's runtime, and the agent stood down",
+    };
+    int error = recording->stood_down.error;
+    if (recording->stood_down.why == HELLO_STANDS)
+        return false;
+    bool tell_error = recording->stood_down.why == HELLO_REFUSED_MEMORY && error > 0;
+    snprintf(result->note, sizeof(result->note), "process %d was not recorded: %s%s%s",
+             recording->stood_down.pid, WHY[recording->stood_down.why], tell_error ? ": " : "",
+             tell_error ? strerror(error) : "");
+    return true;
+}
+
+static bool note_limited(const struct recording *recording, struct collector_result *result) {
+    if (recording->limited.pid == 0)
+        return false;
+    snprintf(result->note, sizeof(result->note),
+             "the file size limit of process %d (ulimit -f) leaves room for %u KiB a thread only: events may "
+             "be lost",
+             recording->limited.pid, recording->limited.ring_bytes / 1024);
+    return true;
+}
+
 static void note_nothing_reported(const struct collector_options *options, const struct recording *recording,
                                   struct collector_result *result) {
-    if (result->processes > 0 || result->note[0])
+    if (result->note[0] || note_stood_down(recording, result) || note_limited(recording, result) ||
+        result->processes > 0)
         return;
     if (preload_refused(options->command[0], result->note, sizeof(result->note)))
         return;
@@ -157,6 +185,7 @@ static void record_preloaded(const struct collector_options *options, struct rec
         return;
     }
     recording->child = recording->no_follow ? options->target_pid : 0;
+    trace_writer_breathe(recording->writer, drain_breathe, recording);
     clock_start(&recording->clock);
     environment_write(recording, options);
     loop_run(recording, &(struct loop_options){.signals = signals,
@@ -196,6 +225,7 @@ static int record_command(const struct collector_options *options, struct record
         }
     }
     if (traced) {
+        trace_writer_breathe(recording->writer, drain_breathe, recording);
         recording->now = recording->begin_ns = clock_now_ns();
         clock_start(&recording->clock);
         environment_write(recording, options);

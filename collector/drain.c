@@ -1,14 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Moves what agents wrote out of shared memory and into the trace, in bounded rounds.
+ * Moves what agents wrote out of shared memory and into the trace, in two steps that do not wait for
+ * each other: sweeps copy all rings into the backlog and give the room back at once; passes over the
+ * backlog then intern and write. A sweep costs little more than copying, and is done again and again
+ * while a pass is at work, so that a ring is only as full as what comes within a fraction of a
+ * millisecond, whatever interning, compressing and writing take.
  *
- * A round copies rings into an arena, releases them at once, and only then looks at the copies.
  * Order across threads: a thread may use what another one defined (a lock it initialised, a module
- * or a stack it reported, itself), and then the definition was published before the use. So after
- * all rings have been copied, whatever has been published since is peeked at for definitions: what
- * any copied record can depend on lies in a copy or in a peek. Definitions are applied first.
+ * or a stack it reported, itself), and then the definition was published before the use. So what a
+ * record of sweep n can depend on was copied by sweep n + 1 at the latest, and each pass stays a
+ * sweep behind the one it depends on: modules, then stacks and locks, then threads, then events.
+ * Where the backlog is full this order may break, and a use be known before its definition.
  *
- * Fairness: each image with data gets an equal share of the arena, each slot at most SLOT_SHARE.
+ * Fairness: no image may hold more of the backlog than is free, so a flood leaves room for others.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -17,37 +21,33 @@
 #include "collector/recording.h"
 #include "format/ring.h"
 
-#define ARENA_BYTES (4U << 20)
-#define SLOT_SHARE (256U << 10)
-#define IMAGE_SHARE_MINIMUM (128U << 10)
-
-struct drain_candidate {
-    struct image *image;
-    struct slab *slab;
-    struct slot_view *view;
-    bool dead; /* its thread was gone before its ring was read */
-    bool fresh;
-};
+#define BREATH_NS 60000ULL /* a pass looks at the rings this often, or more rarely if that takes long */
+#define BREATH_SHARE 4U
+#define QUIET_BYTES 4096U /* a sweep with less to copy tells what a sweep itself costs */
+#define FINISH_ROUNDS 64
 
 struct drain {
-    char *arena;
-    size_t used;
-    struct drain_candidate *candidates;
-    size_t candidate_count, candidate_room;
-    struct drain_chunk *chunks;
-    size_t chunk_count, chunk_room;
-    uint32_t turn; /* where in an image's slots a round begins */
+    struct backlog *backlog;
+    struct backlog_cursor cursors[EVENT_PASS_COUNT];
+    uint64_t sweep; /* number of the last one that is complete; the first is 1 */
+    bool sweeping;
+    uint64_t swept_begin_ns, swept_end_ns, sweep_cost_ns;
+    struct drain_work breathed; /* what was found since the last drain_process() began */
+    struct backlog_entry *fresh;
+    size_t fresh_count, fresh_room;
 };
 
 int drain_new(struct drain **ret_drain) {
     struct drain *drain = calloc(1, sizeof(*drain));
     if (!drain)
         return -ENOMEM;
-    drain->arena = malloc(ARENA_BYTES);
-    if (!drain->arena) {
+    int error = backlog_new(&drain->backlog);
+    if (error != 0) {
         free(drain);
-        return -ENOMEM;
+        return error;
     }
+    for (int pass = 0; pass < EVENT_PASS_COUNT; pass++)
+        drain->cursors[pass] = backlog_begin(drain->backlog);
     *ret_drain = drain;
     return 0;
 }
@@ -55,11 +55,12 @@ int drain_new(struct drain **ret_drain) {
 void drain_free(struct drain *drain) {
     if (!drain)
         return;
-    free(drain->arena);
-    free(drain->candidates);
-    free(drain->chunks);
+    backlog_free(drain->backlog);
+    free(drain->fresh);
     free(drain);
 }
+
+/* --- sweeps -------------------------------------------------------------------------------------- */
 
 /* Reading a page of a memfd that nobody touched would allocate it: ask where there is data. */
 static void slab_find_slots(struct slab *slab) {
@@ -76,229 +77,289 @@ static void slab_find_slots(struct slab *slab) {
     }
 }
 
-static bool candidate_add(struct drain *drain, struct drain_candidate candidate) {
-    if (drain->candidate_count == drain->candidate_room) {
-        size_t room = drain->candidate_room ? drain->candidate_room * 2 : 256;
-        struct drain_candidate *grown = realloc(drain->candidates, room * sizeof(*grown));
-        if (!grown)
-            return false;
-        drain->candidates = grown;
-        drain->candidate_room = room;
-    }
-    drain->candidates[drain->candidate_count++] = candidate;
+static void entry_commit(struct drain *drain, struct backlog_entry *entry) {
+    backlog_commit(drain->backlog, entry);
+    entry->image->pending_bytes += backlog_entry_bytes(entry);
+    entry->view->pending++;
+}
+
+/* Appends an entry without records; false: there is no room. */
+static bool entry_tell(struct drain *drain, const struct backlog_entry *told) {
+    struct backlog_entry *entry = backlog_reserve(drain->backlog, 0);
+    if (!entry)
+        return false;
+    *entry = *told;
+    entry_commit(drain, entry);
     return true;
-}
-
-/* Collects the slots that have something to do; with threads seen for the first time. */
-static void image_collect(struct recording *recording, struct image *image, bool fresh_only) {
-    for (uint32_t s = 0; s < image->slab_count; s++) {
-        struct slab *slab = image->slabs[s];
-        slab_find_slots(slab);
-        for (uint32_t i = 0; i < slab->slots_seen; i++) {
-            struct slot_view *view = &slab->views[i];
-            struct thread_slot *slot = slab_slot(slab->memory, slab->header.slot_bytes, i);
-            uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire); /* [SLOT-STATE] */
-            struct drain_candidate candidate = {image, slab, view, false, false};
-            if (!view->thread) {
-                if (state != SLOT_LIVE && state != SLOT_ENDING)
-                    continue;
-                image_describe(recording, image);
-                thread_begin(recording, image, slab, view);
-                candidate.fresh = true;
-            }
-            bool added = true;
-            candidate.dead = state == SLOT_ENDING && image_thread_is_gone(image, view->tid);
-            bool data = atomic_load_explicit(&slot->ring.head, memory_order_relaxed) != view->tail;
-            if (candidate.fresh || (!fresh_only && (candidate.dead || data)))
-                added = candidate_add(recording->drain, candidate);
-            if (!added && candidate.fresh)
-                view->thread = 0; /* no memory: seen again in a later round */
-        }
-    }
-}
-
-static struct drain_chunk *chunk_add(struct drain *drain) {
-    if (drain->chunk_count == drain->chunk_room) {
-        size_t room = drain->chunk_room ? drain->chunk_room * 2 : 256;
-        struct drain_chunk *grown = realloc(drain->chunks, room * sizeof(*grown));
-        if (!grown)
-            return NULL;
-        drain->chunks = grown;
-        drain->chunk_room = room;
-    }
-    return &drain->chunks[drain->chunk_count++];
 }
 
 static void slot_skip(struct thread_slot *slot, struct slot_view *view) {
     view->corrupt++;
     view->tail = ring_skip(&slot->ring);
-    view->defined = view->tail;
     ring_release(&slot->ring, view->tail);
 }
 
-/*
- * Copies at most share bytes of a slot's ring into the arena. peek: only to learn definitions, the
- * reader's position stays. Returns how many bytes were taken of the arena.
- */
-static size_t slot_copy(struct drain *drain, const struct drain_candidate *candidate, size_t share,
-                        bool peek) {
-    struct slab *slab = candidate->slab;
-    struct slot_view *view = candidate->view;
+/* Copies what a slot's ring has, as far as there is room. Returns how many bytes. */
+static uint64_t slot_copy(struct drain *drain, const struct backlog_entry *from) {
+    struct slab *slab = from->slab;
+    struct slot_view *view = from->view;
     struct thread_slot *slot = view_slot(slab, view);
-    size_t room = ARENA_BYTES - drain->used;
-    if (share > room)
-        share = room;
-    if (share > SLOT_SHARE)
-        share = SLOT_SHARE;
-    share &= ~(size_t)7;
-    if (share < RECORD_WORDS_MAX * 8)
-        return 0;
-
-    bool corrupt;
-    char *records = drain->arena + drain->used;
-    size_t bytes = ring_read(&slot->ring, slot_ring_bytes(slot), slab->header.ring_bytes, view->tail, records,
-                             share, &corrupt);
-    if (corrupt && !peek)
-        slot_skip(slot, view);
-    if (corrupt || bytes == 0)
-        return 0;
-    struct drain_chunk *chunk = chunk_add(drain);
-    if (!chunk)
-        return 0;
-    *chunk = (struct drain_chunk){candidate->image, slab, view, view->tail, records, 0, 0, peek};
-    bool plausible = event_check(chunk, bytes);
-    drain->used += bytes;
-    if (peek)
-        return bytes;
-    /* Records are published whole: only a copy that met its limit may end within one. */
-    if (!plausible || (chunk->bytes < bytes && bytes < share)) {
-        slot_skip(slot, view);
-    } else {
-        view->tail += chunk->bytes;
-        ring_release(&slot->ring, view->tail); /* [RING-CONSUME] */
+    uint32_t ring_bytes = slab->header.ring_bytes;
+    uint64_t taken = 0;
+    while (taken < ring_bytes) {
+        bool corrupt;
+        if (from->image->pending_bytes + BACKLOG_CHUNK_BYTES > BACKLOG_BYTES - backlog_used(drain->backlog))
+            break;
+        struct backlog_entry *entry = backlog_reserve(drain->backlog, BACKLOG_CHUNK_BYTES);
+        if (!entry)
+            break;
+        size_t bytes = ring_read(&slot->ring, slot_ring_bytes(slot), ring_bytes, view->tail, entry->records,
+                                 BACKLOG_CHUNK_BYTES, &corrupt);
+        if (corrupt)
+            slot_skip(slot, view);
+        if (corrupt || bytes == 0)
+            break;
+        *entry = *from;
+        bool plausible = event_check(entry, bytes);
+        taken += bytes;
+        view->tail += entry->bytes;
+        /* Records are published whole: only a copy that met its limit may end within one. */
+        if (!plausible || (entry->bytes < bytes && bytes < BACKLOG_CHUNK_BYTES))
+            slot_skip(slot, view);
+        else
+            ring_release(&slot->ring, view->tail); /* [RING-CONSUME] */
+        if (entry->bytes > 0)
+            entry_commit(drain, entry);
+        if (bytes < BACKLOG_CHUNK_BYTES || entry->bytes == 0)
+            break;
     }
-    return bytes;
+    return taken;
 }
 
-static void candidates_copy(struct drain *drain, struct drain_work *work) {
-    size_t images = 0;
-    for (size_t i = 0; i < drain->candidate_count; i++)
-        images += i == 0 || drain->candidates[i].image != drain->candidates[i - 1].image;
-    size_t share = images ? ARENA_BYTES / images : 0;
-    if (share < IMAGE_SHARE_MINIMUM)
-        share = IMAGE_SHARE_MINIMUM;
-    for (size_t first = 0, end; first < drain->candidate_count; first = end) {
-        for (end = first + 1; end < drain->candidate_count; end++) {
-            if (drain->candidates[end].image != drain->candidates[first].image)
-                break;
-        }
-        size_t count = end - first, taken = 0;
-        for (size_t i = 0; i < count && taken < share; i++) {
-            const struct drain_candidate *candidate = &drain->candidates[first + (drain->turn + i) % count];
-            size_t bytes = slot_copy(drain, candidate, share - taken, false);
-            uint64_t fill = (uint64_t)bytes * 256 / candidate->slab->header.ring_bytes;
-            if (fill > work->fullest)
-                work->fullest = (uint32_t)fill;
-            taken += bytes;
-        }
-        work->bytes += taken;
+static bool fresh_add(struct drain *drain, const struct backlog_entry *entry) {
+    if (drain->fresh_count == drain->fresh_room) {
+        size_t room = drain->fresh_room ? drain->fresh_room * 2 : 64;
+        struct backlog_entry *grown = realloc(drain->fresh, room * sizeof(*grown));
+        if (!grown)
+            return false;
+        drain->fresh = grown;
+        drain->fresh_room = room;
     }
-    drain->turn++;
+    drain->fresh[drain->fresh_count++] = *entry;
+    return true;
 }
 
 static int fresh_compare(const void *left, const void *right) {
-    const struct drain_candidate *a = left, *b = right;
+    const struct backlog_entry *a = left, *b = right;
     uint64_t x = view_slot(a->slab, a->view)->start_ticks, y = view_slot(b->slab, b->view)->start_ticks;
     return x < y ? -1 : x > y;
 }
 
-/* Rows of new threads, creators first: a row may name its creator's id. */
-static void fresh_describe(struct recording *recording, struct drain *drain) {
-    size_t fresh = 0;
-    for (size_t i = 0; i < drain->candidate_count; i++) {
-        if (drain->candidates[i].fresh) {
-            struct drain_candidate candidate = drain->candidates[i];
-            drain->candidates[i] = drain->candidates[fresh];
-            drain->candidates[fresh++] = candidate;
+/* New threads, creators first: a thread's row may name its creator's id. Without room they are seen
+ * again in a later sweep. */
+static void fresh_tell(struct drain *drain) {
+    if (drain->fresh_count > 1)
+        qsort(drain->fresh, drain->fresh_count, sizeof(*drain->fresh), fresh_compare);
+    for (size_t i = 0; i < drain->fresh_count; i++) {
+        if (!entry_tell(drain, &drain->fresh[i]))
+            drain->fresh[i].view->thread = 0;
+    }
+    drain->fresh_count = 0;
+}
+
+static void slabs_find_fresh(struct recording *recording, struct drain *drain, struct backlog_entry *entry) {
+    struct image *image = entry->image;
+    for (uint32_t s = 0; s < image->slab_count; s++) {
+        struct slab *slab = image->slabs[s];
+        slab_find_slots(slab);
+        for (uint32_t i = 0; i < slab->slots_seen; i++) {
+            struct slot_view *view = &slab->views[i];
+            if (view->thread)
+                continue;
+            struct thread_slot *slot = view_slot(slab, view);
+            uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire); /* [SLOT-STATE] */
+            if (state != SLOT_LIVE && state != SLOT_ENDING)
+                continue;
+            thread_begin(recording, image, slab, view);
+            entry->slab = slab;
+            entry->view = view;
+            if (!fresh_add(drain, entry))
+                view->thread = 0;
         }
     }
-    if (fresh > 1)
-        qsort(drain->candidates, fresh, sizeof(*drain->candidates), fresh_compare);
-    for (size_t i = 0; i < fresh; i++)
-        thread_describe(recording, drain->candidates[i].image, drain->candidates[i].slab,
-                        drain->candidates[i].view);
 }
 
-static void chunks_apply(struct recording *recording, struct drain *drain, enum event_pass pass) {
-    for (size_t i = 0; i < drain->chunk_count; i++) {
-        const struct drain_chunk *chunk = &drain->chunks[i];
-        if (pass != EVENT_EVENTS || !chunk->peeked)
-            event_apply(recording, chunk, pass);
-    }
+/* Whether the thread of a slot was gone before this look at its ring. */
+static bool view_is_dead(const struct image *image, const struct thread_slot *slot,
+                         const struct slot_view *view) {
+    uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire); /* [SLOT-STATE] */
+    return state == SLOT_ENDING && !view->dying && image_thread_is_gone(image, view->tid);
 }
 
-static void dead_reclaim(struct recording *recording, struct drain *drain) {
-    for (size_t i = 0; i < drain->candidate_count; i++) {
-        const struct drain_candidate *candidate = &drain->candidates[i];
-        struct thread_slot *slot = view_slot(candidate->slab, candidate->view);
-        if (!candidate->dead ||
-            atomic_load_explicit(&slot->ring.head, memory_order_relaxed) != candidate->view->tail)
-            continue;
-        thread_end(recording, candidate->image, candidate->slab, candidate->view, 0);
-        slot_reclaim(candidate->slab, candidate->view);
-    }
-}
-
-static void images_collect(struct recording *recording, struct image *only, bool fresh_only) {
-    for (uint32_t i = 0; i < recording->image_count; i++) {
-        if (!only || recording->images[i] == only)
-            image_collect(recording, recording->images[i], fresh_only);
-    }
-}
-
-/* What was published since the copies were made, in any slot of an image that has copies. */
-static void images_peek(struct recording *recording, struct drain *drain, struct image *only) {
-    for (uint32_t n = 0; n < recording->image_count; n++) {
-        struct image *image = recording->images[n];
-        if (only && image != only)
-            continue;
-        for (uint32_t s = 0; s < image->slab_count; s++) {
-            struct slab *slab = image->slabs[s];
-            for (uint32_t i = 0; i < slab->slots_seen; i++) {
-                struct drain_candidate candidate = {image, slab, &slab->views[i], false, false};
-                struct thread_slot *slot = view_slot(slab, candidate.view);
-                if (candidate.view->thread &&
-                    atomic_load_explicit(&slot->ring.head, memory_order_relaxed) != candidate.view->tail)
-                    slot_copy(drain, &candidate, SLOT_SHARE, true);
+static void image_sweep(struct recording *recording, struct drain *drain, struct backlog_entry *entry,
+                        struct drain_work *work) {
+    struct image *image = entry->image;
+    entry->what = BACKLOG_FRESH;
+    entry->passes = 1U << EVENT_THREADS;
+    slabs_find_fresh(recording, drain, entry);
+    fresh_tell(drain);
+    for (uint32_t s = 0; s < image->slab_count; s++) {
+        struct slab *slab = image->slabs[s];
+        for (uint32_t i = 0; i < slab->slots_seen; i++) {
+            struct slot_view *view = &slab->views[i];
+            if (!view->thread || view->closed)
+                continue;
+            struct thread_slot *slot = view_slot(slab, view);
+            bool dead = view_is_dead(image, slot, view);
+            entry->slab = slab;
+            entry->view = view;
+            if (atomic_load_explicit(&slot->ring.head, memory_order_relaxed) != view->tail) {
+                entry->what = BACKLOG_RECORDS;
+                uint64_t bytes = slot_copy(drain, entry), fill = bytes * 256 / slab->header.ring_bytes;
+                work->bytes += bytes;
+                if (fill > work->fullest)
+                    work->fullest = (uint32_t)fill;
             }
+            if (!dead)
+                continue;
+            entry->what = BACKLOG_DEAD;
+            entry->passes = 1U << EVENT_EVENTS;
+            view->dying = entry_tell(drain, entry);
         }
     }
 }
 
-struct drain_work drain_round(struct recording *recording, struct image *only) {
+struct drain_work drain_sweep(struct recording *recording) {
     struct drain *drain = recording->drain;
     struct drain_work work = {0, 0};
-    drain->used = drain->candidate_count = drain->chunk_count = 0;
-
-    images_collect(recording, only, false);
-    if (drain->candidate_count == 0)
-        return work;
-    candidates_copy(drain, &work);
-    images_collect(recording, only, true);
-    images_peek(recording, drain, only);
-    recording->now = clock_now_ns();
-    clock_tick(&recording->clock, recording->now);
-
-    chunks_apply(recording, drain, EVENT_MODULES);
-    chunks_apply(recording, drain, EVENT_DEFINITIONS);
-    for (size_t i = 0; i < drain->chunk_count; i++) {
-        const struct drain_chunk *chunk = &drain->chunks[i];
-        uint64_t end = chunk->position + chunk->bytes;
-        if (end > chunk->view->defined)
-            chunk->view->defined = end;
+    uint64_t begin = clock_now_ns();
+    drain->sweeping = true;
+    for (uint32_t i = 0; i < recording->image_count; i++) {
+        if (recording->images[i]->closed)
+            continue;
+        struct backlog_entry entry = {
+            .image = recording->images[i], .sweep = drain->sweep + 1, .swept_ns = begin};
+        image_sweep(recording, drain, &entry, &work);
     }
-    fresh_describe(recording, drain);
-    chunks_apply(recording, drain, EVENT_EVENTS);
-    dead_reclaim(recording, drain);
+    drain->sweep++;
+    drain->sweeping = false;
+    drain->swept_begin_ns = begin;
+    drain->swept_end_ns = clock_now_ns();
+    if (work.bytes < QUIET_BYTES)
+        drain->sweep_cost_ns = drain->swept_end_ns - begin;
     return work;
+}
+
+void drain_breathe(void *context) {
+    struct recording *recording = context;
+    struct drain *drain = recording->drain;
+    uint64_t pause = drain->sweep_cost_ns * BREATH_SHARE;
+    if (drain->sweeping || clock_now_ns() - drain->swept_end_ns < (pause > BREATH_NS ? pause : BREATH_NS))
+        return;
+    struct drain_work work = drain_sweep(recording);
+    drain->breathed.bytes += work.bytes;
+    if (work.fullest > drain->breathed.fullest)
+        drain->breathed.fullest = work.fullest;
+}
+
+/* --- passes -------------------------------------------------------------------------------------- */
+
+static void dead_end(struct recording *recording, const struct backlog_entry *entry) {
+    struct slot_view *view = entry->view;
+    struct thread_slot *slot = view_slot(entry->slab, view);
+    view->dying = false;
+    /* Something more was written, by a thread that was gone: it is looked at again. */
+    if (view->pending != 0 || atomic_load_explicit(&slot->ring.head, memory_order_relaxed) != view->tail)
+        return;
+    thread_end(recording, entry->image, entry->slab, view, 0);
+    slot_reclaim(entry->slab, view);
+}
+
+static void entry_apply(struct recording *recording, const struct backlog_entry *entry,
+                        enum event_pass pass) {
+    if (entry->what == BACKLOG_RECORDS) {
+        event_apply(recording, entry, pass);
+    } else if (entry->what == BACKLOG_FRESH) {
+        image_describe(recording, entry->image);
+        thread_describe(recording, entry->image, entry->slab, entry->view);
+    }
+}
+
+/*
+ * Takes one pass through the entries of sweeps up to `through`, until the time is over. Returns the
+ * sweep through which it is done.
+ */
+static uint64_t pass_run(struct recording *recording, enum event_pass pass, uint64_t through,
+                         uint64_t deadline) {
+    struct drain *drain = recording->drain;
+    struct backlog_cursor *cursor = &drain->cursors[pass];
+    bool last = pass == EVENT_PASS_COUNT - 1;
+    struct backlog_entry *entry;
+    while ((entry = backlog_at(cursor)) && entry->sweep <= through) {
+        uint64_t sweep = entry->sweep;
+        if (entry->passes >> pass & 1) {
+            entry_apply(recording, entry, pass);
+            drain_breathe(recording);
+            if (drain->swept_end_ns > recording->now)
+                recording->now = drain->swept_end_ns;
+        }
+        if (!last) {
+            backlog_step(cursor, entry);
+            continue;
+        }
+        entry->view->pending--;
+        entry->image->pending_bytes -= backlog_entry_bytes(entry);
+        if (entry->what == BACKLOG_DEAD)
+            dead_end(recording, entry);
+        backlog_release(drain->backlog, cursor, entry);
+        if (recording->now >= deadline)
+            return sweep - 1;
+    }
+    return through;
+}
+
+bool drain_process(struct recording *recording, uint64_t budget_ns, struct drain_work *ret_work) {
+    struct drain *drain = recording->drain;
+    uint64_t through = drain->sweep, deadline = clock_now_ns() + budget_ns;
+    if (deadline < budget_ns)
+        deadline = UINT64_MAX;
+    drain->breathed = (struct drain_work){0, 0};
+    bool late = false;
+    for (int pass = 0; pass < EVENT_PASS_COUNT && through > 0; pass++) {
+        uint64_t done = pass_run(recording, (enum event_pass)pass, through, deadline);
+        late = done < through;
+        /* A thread's row needs the definitions of its own sweep only. */
+        through = pass == EVENT_DEFINITIONS ? done : done - 1;
+    }
+    if (ret_work) {
+        ret_work->bytes += drain->breathed.bytes;
+        if (drain->breathed.fullest > ret_work->fullest)
+            ret_work->fullest = drain->breathed.fullest;
+    }
+    return late;
+}
+
+uint64_t drain_finish(struct recording *recording) {
+    struct drain *drain = recording->drain;
+    struct drain_work work = {0, 0};
+    /* What is there now is done with once the passes have followed the sweeps that see it all. */
+    uint64_t through = drain->sweep + 1;
+    for (int round = 0; round < FINISH_ROUNDS; round++) {
+        struct drain_work swept = drain_sweep(recording);
+        if (round == 0)
+            work = swept;
+        recording->now = clock_now_ns();
+        clock_tick(&recording->clock, recording->now);
+        drain_process(recording, UINT64_MAX, NULL);
+        struct backlog_entry *entry = backlog_at(&drain->cursors[EVENT_PASS_COUNT - 1]);
+        if (!entry || entry->sweep > through)
+            break;
+    }
+    return work.bytes;
+}
+
+uint64_t drain_known_until(const struct recording *recording) {
+    struct backlog_cursor cursor = recording->drain->cursors[EVENT_PASS_COUNT - 1];
+    const struct backlog_entry *oldest = backlog_at(&cursor);
+    return oldest ? oldest->swept_ns : recording->drain->swept_begin_ns;
 }

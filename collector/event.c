@@ -13,7 +13,7 @@ struct event_rule {
     /* Checks what the minimum does not: sizes inside, keys. NULL: nothing. */
     bool (*plausible)(const void *record);
     /* Returns 0 or a negative errno: the record is not stored. NULL: nothing to do. */
-    int (*apply)(struct recording *recording, const struct drain_chunk *chunk, const void *record);
+    int (*apply)(struct recording *recording, const struct backlog_entry *entry, const void *record);
 };
 
 static uint32_t thread_of_tid(const struct image *image, uint32_t tid) {
@@ -33,11 +33,11 @@ static uint64_t stack_leaf_pc(const struct recording *recording, uint32_t stack)
     return leaf ? recording->catalogue.locations[leaf].pc : 0;
 }
 
-static int wait_apply(struct recording *recording, const struct drain_chunk *chunk, const void *data) {
+static int wait_apply(struct recording *recording, const struct backlog_entry *entry, const void *data) {
     const struct record_wait *record = data;
-    struct image *image = chunk->image;
-    uint64_t begin = image_time(recording, image, record->begin, &chunk->view->guard);
-    uint64_t end = image_time(recording, image, record->end, &chunk->view->guard);
+    struct image *image = entry->image;
+    uint64_t begin = image_time(recording, image, record->begin, &entry->view->guard);
+    uint64_t end = image_time(recording, image, record->end, &entry->view->guard);
     uint32_t stack = intern_stack(image, record->stack);
     struct trace_wait row = {
         .begin = begin < end ? begin : end,
@@ -52,7 +52,7 @@ static int wait_apply(struct recording *recording, const struct drain_chunk *chu
     };
     if (!row.lock)
         return -ENOMEM;
-    return trace_writer_row(recording->writer, TRACE_WAIT, chunk->view->thread, &row);
+    return trace_writer_row(recording->writer, TRACE_WAIT, entry->view->thread, &row);
 }
 
 static bool release_plausible(const void *data) {
@@ -60,11 +60,11 @@ static bool release_plausible(const void *data) {
     return intern_key_is_lock(record->key);
 }
 
-static int release_apply(struct recording *recording, const struct drain_chunk *chunk, const void *data) {
+static int release_apply(struct recording *recording, const struct backlog_entry *entry, const void *data) {
     const struct record_release *record = data;
-    struct image *image = chunk->image;
-    uint64_t time = image_time(recording, image, record->time, &chunk->view->guard);
-    uint64_t since = record->since ? image_time(recording, image, record->since, &chunk->view->guard) : time;
+    struct image *image = entry->image;
+    uint64_t time = image_time(recording, image, record->time, &entry->view->guard);
+    uint64_t since = record->since ? image_time(recording, image, record->since, &entry->view->guard) : time;
     uint32_t stack = intern_stack(image, record->stack);
     struct trace_release row = {
         .time = time,
@@ -77,7 +77,7 @@ static int release_apply(struct recording *recording, const struct drain_chunk *
     };
     if (!row.lock)
         return -ENOMEM;
-    return trace_writer_row(recording->writer, TRACE_RELEASE, chunk->view->thread, &row);
+    return trace_writer_row(recording->writer, TRACE_RELEASE, entry->view->thread, &row);
 }
 
 static bool count_plausible(const void *data) {
@@ -85,10 +85,10 @@ static bool count_plausible(const void *data) {
     return intern_key_is_lock(record->count.key);
 }
 
-static int count_apply(struct recording *recording, const struct drain_chunk *chunk, const void *data) {
+static int count_apply(struct recording *recording, const struct backlog_entry *entry, const void *data) {
     const struct record_count *record = data;
     int error = 0;
-    thread_count_store(recording, chunk->image, chunk->view, &record->count, &error);
+    thread_count_store(recording, entry->image, entry->view, &record->count, &error);
     return error;
 }
 
@@ -97,10 +97,10 @@ static bool lock_init_plausible(const void *data) {
     return intern_key_is_lock(record->key);
 }
 
-static int lock_init_apply(struct recording *recording, const struct drain_chunk *chunk, const void *data) {
+static int lock_init_apply(struct recording *recording, const struct backlog_entry *entry, const void *data) {
     const struct record_lock_init *record = data;
-    uint64_t created = image_time(recording, chunk->image, record->time, NULL);
-    return intern_lock_init(recording, chunk->image, record, created) ? 0 : -ENOMEM;
+    uint64_t created = image_time(recording, entry->image, record->time, NULL);
+    return intern_lock_init(recording, entry->image, record, created) ? 0 : -ENOMEM;
 }
 
 static bool stack_plausible(const void *data) {
@@ -108,8 +108,8 @@ static bool stack_plausible(const void *data) {
     return record->header.value <= STACK_FRAMES_MAX && record->header.words == 2 + record->header.value;
 }
 
-static int stack_apply(struct recording *recording, const struct drain_chunk *chunk, const void *data) {
-    intern_stack_define(recording, chunk->image, data);
+static int stack_apply(struct recording *recording, const struct backlog_entry *entry, const void *data) {
+    intern_stack_define(recording, entry->image, data);
     return 0;
 }
 
@@ -120,18 +120,19 @@ static bool module_plausible(const void *data) {
            record->start < record->end;
 }
 
-static int module_apply(struct recording *recording, const struct drain_chunk *chunk, const void *data) {
-    intern_module(recording, chunk->image, data);
+static int module_apply(struct recording *recording, const struct backlog_entry *entry, const void *data) {
+    intern_module(recording, entry->image, data);
     return 0;
 }
 
-static int thread_name_apply(struct recording *recording, const struct drain_chunk *chunk, const void *data) {
+static int thread_name_apply(struct recording *recording, const struct backlog_entry *entry,
+                             const void *data) {
     const struct record_thread_name *record = data;
-    uint32_t thread = thread_of_tid(chunk->image, record->tid);
-    if (thread == chunk->view->thread)
-        memcpy(chunk->view->name, record->name, sizeof(chunk->view->name));
+    uint32_t thread = thread_of_tid(entry->image, record->tid);
+    if (thread == entry->view->thread)
+        memcpy(entry->view->name, record->name, sizeof(entry->view->name));
     if (thread)
-        thread_name(recording, chunk->image, thread, recording->now, record->name);
+        thread_name(recording, entry->image, thread, recording->now, record->name);
     return 0;
 }
 
@@ -171,36 +172,31 @@ static const struct event_rule *record_rule(const char *at, size_t bytes, bool *
     return !rule->plausible || rule->plausible(at) ? rule : NULL;
 }
 
-bool event_check(struct drain_chunk *chunk, size_t bytes) {
+bool event_check(struct backlog_entry *entry, size_t bytes) {
     bool cut = false;
-    chunk->bytes = 0;
-    chunk->passes = 0;
-    while (chunk->bytes < bytes) {
-        const char *at = chunk->records + chunk->bytes;
-        const struct event_rule *rule = record_rule(at, bytes - chunk->bytes, &cut);
+    entry->bytes = 0;
+    entry->passes = 0;
+    while (entry->bytes < bytes) {
+        const char *at = entry->records + entry->bytes;
+        const struct event_rule *rule = record_rule(at, bytes - entry->bytes, &cut);
         if (!rule)
             return cut;
-        chunk->passes |= 1U << rule->pass;
-        chunk->bytes += (size_t)((const struct record_header *)at)->words * 8;
+        entry->passes |= (uint16_t)(1U << rule->pass);
+        entry->bytes += (uint32_t)((const struct record_header *)at)->words * 8;
     }
     return true;
 }
 
-void event_apply(struct recording *recording, const struct drain_chunk *chunk, enum event_pass pass) {
-    if (!(chunk->passes & 1U << pass))
-        return;
-    struct slot_view *view = chunk->view;
-    for (size_t at = 0; at < chunk->bytes;) {
-        const struct record_header *header = (const struct record_header *)(chunk->records + at);
+void event_apply(struct recording *recording, const struct backlog_entry *entry, enum event_pass pass) {
+    struct slot_view *view = entry->view;
+    for (size_t at = 0; at < entry->bytes;) {
+        const struct record_header *header = (const struct record_header *)(entry->records + at);
         const struct event_rule *rule = &EVENT_RULES[header->kind];
-        uint64_t position = chunk->position + at;
         at += (size_t)header->words * 8;
         if (rule->pass != pass)
             continue;
-        /* A definition that was peeked at in an earlier round is known, but is counted only now. */
-        bool known = pass != EVENT_EVENTS && position < view->defined;
-        int error = rule->apply && !known ? rule->apply(recording, chunk, header) : 0;
-        if (!rule->emitted || chunk->peeked)
+        int error = rule->apply ? rule->apply(recording, entry, header) : 0;
+        if (!rule->emitted)
             continue;
         if (error == 0)
             view->stored++;

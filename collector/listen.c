@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The socket that agents report to: one connection, one struct hello with one descriptor. Never
- * waits: a peer that connects and says nothing has a place in a small table until its deadline.
+ * The socket that agents report to: one connection, one struct hello with one descriptor, or with
+ * none from an agent that stands down. Never waits: a peer that connects and says nothing has a place in a
+ * small table until its deadline.
  *
  * Believed is only a peer of our own user (any user's, if we are root), and only a sealed memfd: an
  * unsealed one could be cut under our mapping, which would kill us by SIGBUS.
@@ -11,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -67,9 +70,10 @@ static int directory_make(char *directory, size_t bytes) {
     for (size_t i = 0; i < sizeof(roots) / sizeof(roots[0]); i++) {
         if (!roots[i] || roots[i][0] != '/')
             continue;
-        int written = snprintf(directory, bytes, "%s/waitscope.XXXXXX", roots[i]);
+        int written = snprintf(directory, bytes, "%s/" LISTENER_DIRECTORY_PREFIX "XXXXXX", roots[i]);
         if (written < 0 || (size_t)written >= bytes)
             continue;
+        stale_remove(roots[i]);
         if (!mkdtemp(directory)) {
             error = -errno;
             continue;
@@ -91,7 +95,7 @@ int listener_new(struct listener **ret_listener) {
     int error = directory_make(listener->directory, sizeof(listener->directory));
     if (error != 0)
         goto cleanup;
-    snprintf(listener->path, sizeof(listener->path), "%s/socket", listener->directory);
+    snprintf(listener->path, sizeof(listener->path), "%s/" LISTENER_SOCKET_NAME, listener->directory);
     error = socket_bind(listener->path, &listener->fd);
     if (error != 0)
         goto cleanup;
@@ -218,14 +222,46 @@ static int peer_pidfd(int connection, int pid) {
     return (int)syscall(SYS_pidfd_open, pid, 0U);
 }
 
+/* Whether what was said and who said it can be believed. */
+static bool hello_check(int connection, const struct hello *hello, struct ucred *ret_peer) {
+    socklen_t size = sizeof(*ret_peer);
+    return hello->magic == HELLO_MAGIC && hello->version == HELLO_VERSION &&
+           getsockopt(connection, SOL_SOCKET, SO_PEERCRED, ret_peer, &size) == 0 &&
+           (ret_peer->uid == geteuid() || geteuid() == 0);
+}
+
+/* Remembers why an agent stands down. */
+static bool refusal_take(struct recording *recording, int connection, const struct hello *hello) {
+    struct ucred peer;
+    if (!hello_check(connection, hello, &peer) || hello->refusal > HELLO_REFUSED_SANITIZER)
+        return false;
+    bool first = recording->stood_down.why == HELLO_STANDS;
+    bool child = peer.pid == recording->child;
+    if ((!first && (!child || recording->stood_down.pid == recording->child)) ||
+        (recording->no_follow && !child))
+        return true;
+    recording->stood_down.why = (enum hello_refusal)hello->refusal;
+    recording->stood_down.error = hello->error;
+    recording->stood_down.pid = peer.pid;
+    return true;
+}
+
+/* Remembers a process that has small rings because of its RLIMIT_FSIZE: they overflow easily. */
+static void limit_note(struct recording *recording, const struct slab_header *header, int pid) {
+    struct rlimit limit;
+    if (recording->limited.pid != 0 || header->ring_bytes >= RING_BYTES_DEFAULT ||
+        prlimit(pid, RLIMIT_FSIZE, NULL, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return;
+    recording->limited.pid = pid;
+    recording->limited.ring_bytes = header->ring_bytes;
+}
+
+/* Takes over the slab behind fd, which is consumed. */
 static bool hello_take(struct recording *recording, int connection, const struct hello *hello, int fd) {
     struct ucred peer;
-    socklen_t size = sizeof(peer);
     struct slab_header header;
     void *memory = NULL;
-    if (hello->magic != HELLO_MAGIC || hello->version != HELLO_VERSION ||
-        getsockopt(connection, SOL_SOCKET, SO_PEERCRED, &peer, &size) != 0 ||
-        (peer.uid != geteuid() && geteuid() != 0) || slab_map(fd, &header, &memory) != 0) {
+    if (!hello_check(connection, hello, &peer) || slab_map(fd, &header, &memory) != 0) {
         close(fd);
         return false;
     }
@@ -238,6 +274,7 @@ static bool hello_take(struct recording *recording, int connection, const struct
         close(fd);
         return false;
     }
+    limit_note(recording, &header, peer.pid);
     return image_slab_add(recording, image, &header, fd, memory) == 0;
 }
 
@@ -259,13 +296,17 @@ static bool connection_read(struct recording *recording, int connection) {
     if (bytes <= 0)
         return true;
     int fd = message_descriptor(&message);
-    if (fd < 0 || bytes != (ssize_t)sizeof(hello) || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
-        if (fd >= 0)
-            close(fd);
+    bool whole = bytes == (ssize_t)sizeof(hello) && !(message.msg_flags & (MSG_TRUNC | MSG_CTRUNC));
+    bool stands = whole && hello.refusal == HELLO_STANDS;
+    bool believed = false;
+    if (stands && fd >= 0)
+        believed = hello_take(recording, connection, &hello, fd);
+    else if (fd >= 0)
+        close(fd);
+    else if (whole && !stands)
+        believed = refusal_take(recording, connection, &hello);
+    if (!believed)
         recording->refused++;
-    } else if (!hello_take(recording, connection, &hello, fd)) {
-        recording->refused++;
-    }
     return true;
 }
 
@@ -279,8 +320,11 @@ static void pending_poll(struct recording *recording, struct listener *listener,
     }
 }
 
-/* Keeps a silent peer; the one that has been silent longest makes room. */
-static void pending_add(struct listener *listener, int connection, uint64_t now) {
+/* Keeps a peer that has said nothing yet; the one that has been silent longest makes room. What it says
+ * wakes the loop: an agent may be caught between its connect and its message. */
+static void pending_add(struct recording *recording, struct listener *listener, int connection,
+                        uint64_t now) {
+    struct epoll_event event = {.events = EPOLLIN, .data.fd = connection};
     if (listener->pending_count == PENDING_MAX) {
         uint32_t oldest = 0;
         for (uint32_t i = 1; i < PENDING_MAX; i++) {
@@ -291,6 +335,7 @@ static void pending_add(struct listener *listener, int connection, uint64_t now)
         listener->pending[oldest] = listener->pending[--listener->pending_count];
     }
     listener->pending[listener->pending_count++] = (struct pending){connection, now + PENDING_NS};
+    epoll_ctl(recording->epoll, EPOLL_CTL_ADD, connection, &event);
 }
 
 void listener_poll(struct recording *recording) {
@@ -304,6 +349,6 @@ void listener_poll(struct recording *recording) {
         if (connection_read(recording, connection))
             close(connection);
         else
-            pending_add(listener, connection, now);
+            pending_add(recording, listener, connection, now);
     }
 }

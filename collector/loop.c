@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Rings are polled: an agent never makes a system call to wake anybody. The pause between two
- * rounds follows how full the fullest ring was found, so that a 64 KiB ring is met well before it
- * is full, and what a round costs, so that many idle threads do not keep a core busy.
+ * rounds follows how full the fullest ring was found, so that a ring is met well before it is full,
+ * and what a round costs, so that many idle threads do not keep a core busy.
  */
 #include "collector/loop.h"
 
@@ -21,13 +21,15 @@
 #include "collector/recording.h"
 
 #define PAUSE_SHORTEST_NS 50000ULL
-#define PAUSE_BUSY_NS 1000000ULL /* longest while data flows */
+#define PAUSE_BUSY_NS 500000ULL  /* longest while data flows, and for a while after */
 #define PAUSE_IDLE_NS 2000000ULL /* longest otherwise, if a round is cheap */
+#define BUSY_LASTS_NS 1000000000ULL
 #define PAUSE_LONGEST_NS 20000000ULL
 #define IDLE_SHARE 128ULL /* an idle round costs at most one part in this of a core */
-#define FILL_GOAL 48U     /* of 256: how full a ring is to be found */
+#define FILL_GOAL 32U     /* of 256: how full a ring is to be found */
 #define FILL_URGENT 96U   /* no pause at all */
 #define SNAPSHOT_NS 100000000ULL
+#define PROCESS_NS 5000000ULL /* then signals and new processes are looked at again */
 #define SECOND_NS 1000000000ULL
 #define LINGER_NS 5000000ULL /* after the last process: a child it forked may be about to report */
 #define SLICE_NS 100000ULL
@@ -39,6 +41,7 @@ struct loop {
     const struct loop_options *options;
     int timer;
     uint64_t cost; /* of an idle round, ns */
+    uint64_t busy_until;
     uint64_t pause, snapshot_next, second_next, deadline, quiet_since;
     bool target_ended, interrupted;
 };
@@ -106,6 +109,8 @@ static bool loop_sleep(struct loop *loop) {
 }
 
 static void pause_choose(struct loop *loop, struct drain_work work, uint64_t cost) {
+    if (work.bytes > 0)
+        loop->busy_until = loop->recording->now + BUSY_LASTS_NS;
     if (work.fullest >= FILL_URGENT) {
         loop->pause = 0;
     } else if (work.bytes > 0) {
@@ -117,8 +122,9 @@ static void pause_choose(struct loop *loop, struct drain_work work, uint64_t cos
         uint64_t slower = loop->cost + loop->cost / 8 + 100;
         loop->cost = cost < slower ? cost : slower;
         uint64_t longest = loop->cost * IDLE_SHARE;
-        if (longest < PAUSE_IDLE_NS)
-            longest = PAUSE_IDLE_NS;
+        uint64_t least = loop->recording->now < loop->busy_until ? PAUSE_BUSY_NS : PAUSE_IDLE_NS;
+        if (longest < least)
+            longest = least;
         if (longest > PAUSE_LONGEST_NS)
             longest = PAUSE_LONGEST_NS;
         loop->pause = loop->pause * 2 + PAUSE_SHORTEST_NS;
@@ -138,6 +144,7 @@ static void loop_periodic(struct loop *loop) {
         loop->second_next = recording->now + SECOND_NS;
         images_losses(recording);
         images_sample_cpu(recording);
+        counts_tick(recording);
         trace_writer_flush(recording->writer);
         if (!recording->stopping && trace_writer_stats(recording->writer)->state == TRACE_STOPPED)
             images_stop(recording); /* there is nowhere to put it: spare the target */
@@ -166,7 +173,7 @@ static bool loop_is_over(struct loop *loop) {
 static void loop_settle(struct recording *recording) {
     images_stop(recording);
     for (int try = 0; try < SETTLE_TRIES; try++) {
-        if (drain_round(recording, NULL).bytes == 0 && images_settled(recording))
+        if (drain_finish(recording) == 0 && images_settled(recording))
             break;
         usleep(500);
     }
@@ -215,6 +222,7 @@ void loop_run(struct recording *recording, const struct loop_options *options) {
     do {
         bool happened = loop_sleep(&loop);
         if (happened) {
+            loop.busy_until = clock_now_ns() + BUSY_LASTS_NS; /* a new process, most likely */
             int pid = recording->child_ended || options->target_pid ? 0 : recording->child;
             int ending = loop_signals_forward(options->signals, pid);
             bool ended = options->target_pid ? loop.target_ended : recording->child_ended;
@@ -222,10 +230,14 @@ void loop_run(struct recording *recording, const struct loop_options *options) {
             listener_poll(recording);
         }
         uint64_t before = clock_now_ns();
-        struct drain_work work = drain_round(recording, NULL);
+        struct drain_work work = drain_sweep(recording);
         recording->now = clock_now_ns();
         clock_tick(&recording->clock, recording->now);
-        pause_choose(&loop, work, recording->now - before);
+        uint64_t cost = recording->now - before;
+        bool left = drain_process(recording, PROCESS_NS, &work);
+        pause_choose(&loop, work, cost);
+        if (left)
+            loop.pause = 0;
         if (happened || recording->now >= loop.snapshot_next || loop.quiet_since) {
             if (options->target_pid)
                 loop.target_ended = loop.target_ended || target_has_ended(options);

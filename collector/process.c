@@ -14,7 +14,7 @@
 #include "collector/recording.h"
 
 #define BEFORE_RECORDING_NS 60000000000ULL /* a start is not believed to be earlier than this */
-#define END_ROUNDS 256                     /* rounds for what an ended process has left behind */
+#define END_ROUNDS 8                       /* for what an ended process has left behind */
 
 uint64_t image_time(const struct recording *recording, const struct image *image, uint64_t ticks,
                     struct clock_guard *guard) {
@@ -216,11 +216,28 @@ cleanup:
     return error;
 }
 
+static bool image_is_drained(const struct image *image) {
+    for (uint32_t s = 0; s < image->slab_count; s++) {
+        const struct slab *slab = image->slabs[s];
+        for (uint32_t i = 0; i < slab->slots_seen; i++) {
+            const struct slot_view *view = &slab->views[i];
+            if (view->thread && atomic_load_explicit(&view_slot(slab, view)->ring.head,
+                                                     memory_order_acquire) != view->tail) /* [RING-PUBLISH] */
+                return false;
+        }
+    }
+    return true;
+}
+
 void image_end(struct recording *recording, struct image *image, enum trace_exit exit, uint64_t value) {
     for (int round = 0; round < END_ROUNDS; round++) {
-        if (drain_round(recording, image).bytes == 0)
+        drain_finish(recording);
+        if (image_is_drained(image))
             break;
     }
+    /* From here on nothing of it may come into the backlog, and nothing may be left there. */
+    image->closed = true;
+    drain_finish(recording);
     recording->now = clock_now_ns();
     image_describe(recording, image);
     image_sample_cpu(image);
@@ -232,6 +249,7 @@ void image_end(struct recording *recording, struct image *image, enum trace_exit
         }
         slab_losses(recording, image, slab);
     }
+    counts_write(recording);
     struct trace_process_end row = {.process = image->process,
                                     .time = recording->now,
                                     .exit = exit,

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "collector/backlog.h"
 #include "collector/catalogue.h"
 #include "collector/clock.h"
 #include "collector/collector.h"
@@ -36,8 +37,10 @@
 struct slot_view {
     uint32_t thread; /* id; 0: nobody's */
     uint32_t tid;
-    uint64_t tail;                    /* ring position: read up to here */
-    uint64_t defined;                 /* ring position: definitions up to here are known */
+    uint64_t tail;                    /* ring position: copied up to here */
+    uint32_t pending;                 /* entries in the backlog */
+    bool dying;                       /* BACKLOG_DEAD is one of them */
+    bool closed;                      /* its end is being written: its ring is not looked at again */
     uint64_t stored;                  /* records that count as emitted and were stored */
     uint64_t corrupt;                 /* losses found here, not in the slot's own counters */
     uint64_t unstored;                /* records the trace writer refused */
@@ -64,10 +67,12 @@ struct image {
     int real_pid; /* as we see it */
     int pidfd;    /* -1: none could be had */
     bool described;
-    bool gone; /* the process has ended or exec'ed */
+    bool gone;   /* the process has ended or exec'ed */
+    bool closed; /* its end is being written: its rings are not looked at again */
     uint32_t clock_kind;
     uint64_t start_ns, floor_ns;
     uint64_t cpu_ns;
+    uint64_t pending_bytes; /* in the backlog */
     struct slab **slabs;
     uint32_t slab_count, slab_room;
 
@@ -88,6 +93,15 @@ struct image {
 
 struct drain;
 struct listener;
+struct counts_entry;
+
+/* counts.c: what is added up and not yet in the trace */
+struct counts {
+    struct table places; /* thread, lock and mode -> index + 1 */
+    struct counts_entry *entries;
+    uint32_t count, room;
+    uint64_t next_ns, interval_ns;
+};
 
 struct recording {
     struct clock clock;
@@ -95,6 +109,7 @@ struct recording {
     uint64_t begin_ns;
     struct trace_writer *writer;
     struct catalogue catalogue;
+    struct counts counts;
     struct drain *drain;
     struct listener *listener;
 
@@ -117,6 +132,16 @@ struct recording {
     uint32_t thread_count;    /* last id */
     uint64_t emitted, stored; /* of threads that are settled */
     uint64_t refused;         /* hellos that were not believed */
+    /* The first agent that stood down; one in the launched command takes its place. */
+    struct {
+        enum hello_refusal why; /* HELLO_STANDS: none has */
+        int error;              /* errno behind it, 0 none */
+        int pid;
+    } stood_down;
+    struct {
+        int pid; /* 0: none */
+        uint32_t ring_bytes;
+    } limited; /* the first process whose file size limit left room for small rings only */
 };
 
 /* process.c */
@@ -164,7 +189,6 @@ void thread_begin(struct recording *recording, struct image *image, struct slab 
                   struct slot_view *view);
 void thread_describe(struct recording *recording, struct image *image, struct slab *slab,
                      struct slot_view *view);
-/* Whether the thread of an ENDING slot can write no more. */
 /* Tells what its slot and the collector lost since the last time. */
 void thread_losses(struct recording *recording, struct image *image, struct slab *slab,
                    struct slot_view *view);
@@ -177,9 +201,19 @@ void thread_end(struct recording *recording, struct image *image, struct slab *s
 void slot_reclaim(struct slab *slab, struct slot_view *view);
 void thread_name(struct recording *recording, struct image *image, uint32_t thread, uint64_t time,
                  const char name[THREAD_NAME_BYTES]);
-/* Writes a delta of lock counts; false if it is not believed. */
+/* Takes a delta of lock counts; false if it is not believed. */
 bool thread_count_store(struct recording *recording, struct image *image, struct slot_view *view,
                         const struct lock_count *count, int *ret_error);
+
+/* counts.c */
+
+/* Adds a delta to what the trace is to be told. Returns 0 or -ENOMEM. */
+int counts_add(struct recording *recording, uint32_t thread, const struct trace_count *row);
+/* Writes all of it. */
+void counts_write(struct recording *recording);
+/* Writes it if it is time to. */
+void counts_tick(struct recording *recording);
+void counts_clear(struct recording *recording);
 
 /* intern.c */
 
@@ -202,30 +236,29 @@ struct drain_work {
 };
 int drain_new(struct drain **ret_drain);
 void drain_free(struct drain *drain);
-/* One bounded round over all images, or only over one. */
-struct drain_work drain_round(struct recording *recording, struct image *only);
+/* Copies all rings into the backlog: the cheap part. */
+struct drain_work drain_sweep(struct recording *recording);
+/* Deals with what may be dealt with, for about that long; ns. Rings are looked at meanwhile; the fullest
+ * is told in *ret_work, which may be NULL. Returns whether something was left. */
+bool drain_process(struct recording *recording, uint64_t budget_ns, struct drain_work *ret_work);
+/* Looks at the rings if that was not done of late; for long stretches of other work. */
+void drain_breathe(void *recording);
+/* All of it. Returns how many bytes it was. */
+uint64_t drain_finish(struct recording *recording);
+/* What was published before this time has been dealt with; ns. */
+uint64_t drain_known_until(const struct recording *recording);
 
 /* event.c: the table of record kinds */
 
-struct drain_chunk {
-    struct image *image;
-    struct slab *slab;
-    struct slot_view *view;
-    uint64_t position;   /* ring position of the first byte */
-    const char *records; /* private copy */
-    size_t bytes;        /* whole, checked records */
-    uint32_t passes;     /* 1 << enum event_pass of what is in it */
-    bool peeked;         /* definitions only: the rest is read in the next round */
-};
-/* Passes over one round's records: what others may refer to comes first. */
-enum event_pass { EVENT_MODULES, EVENT_DEFINITIONS, EVENT_EVENTS, EVENT_PASS_COUNT };
+/* Passes over the backlog: what others may refer to comes first. */
+enum event_pass { EVENT_MODULES, EVENT_DEFINITIONS, EVENT_THREADS, EVENT_EVENTS, EVENT_PASS_COUNT };
 
 /*
- * Checks records one after another and fills chunk->bytes and passes with those that are whole and
- * plausible. Returns false if what follows is not to be believed.
+ * Checks a copy of a ring's bytes and fills entry->bytes and passes with the records that are whole
+ * and plausible. Returns false if what follows is not to be believed.
  */
-bool event_check(struct drain_chunk *chunk, size_t bytes);
-void event_apply(struct recording *recording, const struct drain_chunk *chunk, enum event_pass pass);
+bool event_check(struct backlog_entry *entry, size_t bytes);
+void event_apply(struct recording *recording, const struct backlog_entry *entry, enum event_pass pass);
 
 /* snapshot.c */
 void snapshot_write(struct recording *recording);
@@ -270,5 +303,13 @@ void listener_poll(struct recording *recording);
 /* Name in the listener's directory of a link to an agent whose path LD_PRELOAD cannot hold. */
 #define LISTENER_AGENT_LINK "agent.so"
 void listener_free(struct listener *listener);
+/* The socket's name in a listener's directory, whose own name is this and six letters. */
+#define LISTENER_SOCKET_NAME "socket"
+#define LISTENER_DIRECTORY_PREFIX "waitscope."
+
+/* stale.c */
+
+/* Removes what killed collectors of our user left in a directory such as /tmp. */
+void stale_remove(const char *root);
 
 #endif

@@ -61,7 +61,7 @@ static void slab_sample_cpu(struct recording *recording, struct image *image, st
             continue;
         /* Gone without a word: its slot would be ENDING, and drained in the next round. */
         struct thread_slot *slot = view_slot(slab, view);
-        if (atomic_load_explicit(&slot->state, memory_order_acquire) != SLOT_LIVE ||
+        if (view->pending > 0 || atomic_load_explicit(&slot->state, memory_order_acquire) != SLOT_LIVE ||
             atomic_load_explicit(&slot->ring.head, memory_order_acquire) != view->tail)
             continue;
         thread_end(recording, image, slab, view, recording->now);

@@ -18,7 +18,8 @@ static void slot_snapshot(struct recording *recording, struct image *image, stru
     if (since_ticks == 0 || atomic_load_explicit(&slot->now_key, memory_order_relaxed) != key)
         return;
     uint64_t since = image_time(recording, image, since_ticks, NULL);
-    if (recording->now - since <= SNAPSHOT_AGE_NS)
+    /* What it refers to must be known, or a lock would seem to be another one. */
+    if (recording->now - since <= SNAPSHOT_AGE_NS || since >= drain_known_until(recording))
         return;
     struct trace_snapshot row = {
         .time = recording->now,

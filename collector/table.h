@@ -8,9 +8,14 @@
 struct table_entry;
 
 struct table {
-    struct table_entry *entries;
-    uint32_t capacity; /* a power of two, or 0 */
-    uint32_t count;    /* entries used, removed ones included until the next growth */
+    struct table_entry *entries; /* NULL with capacity 0 */
+    uint32_t capacity;           /* a power of two */
+    uint32_t count;              /* places used in entries, those of removed keys included */
+    uint32_t live;               /* keys with a value */
+    /* What is still to be moved over after growing: a little with each table_set(), so that none of
+     * them takes long. */
+    struct table_entry *former;
+    uint32_t former_capacity, former_next;
 };
 
 /* The value for key, 0 if it has none. */

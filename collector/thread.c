@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* The life of one thread's slot in the trace: begin, name, losses, harvest, end, reclaim. */
+#include <errno.h>
 #include <fcntl.h>
 #include <string.h>
 #include <unistd.h>
@@ -124,7 +125,9 @@ bool thread_count_store(struct recording *recording, struct image *image, struct
         .wait_ns = image_length(recording, image, count->wait_ticks),
         .contended_hold_ns = image_length(recording, image, count->contended_hold_ticks),
     };
-    *ret_error = trace_writer_row(recording->writer, TRACE_COUNT, view->thread, &row);
+    *ret_error = row.lock ? counts_add(recording, view->thread, &row) : -ENOMEM;
+    if (trace_writer_stats(recording->writer)->state == TRACE_STOPPED)
+        *ret_error = -EIO;
     return true;
 }
 
@@ -174,6 +177,7 @@ static uint64_t thread_settle(struct recording *recording, struct image *image, 
 void thread_end(struct recording *recording, struct image *image, struct slab *slab, struct slot_view *view,
                 uint64_t end_ns) {
     struct thread_slot *slot = view_slot(slab, view);
+    view->closed = true;
     uint64_t end_ticks = slot->end_ticks, cpu_ns = slot->cpu_ns;
     if (end_ns == 0 || end_ticks != 0)
         end_ns = end_ticks ? image_time(recording, image, end_ticks, &view->guard) : recording->now;

@@ -19,6 +19,8 @@
 struct trace_file {
     int fd;
     struct trace_writer_ops ops;
+    void (*breathe)(void *context); /* NULL: none */
+    void *breathe_context;
     struct trace_file_header header;
     uint64_t offset; /* end of the last whole block */
     ZSTD_CCtx *compressor;
@@ -177,6 +179,16 @@ void trace_file_free(struct trace_file *file) {
     free(file);
 }
 
+void trace_file_breathe(struct trace_file *file, void (*breathe)(void *context), void *context) {
+    file->breathe = breathe;
+    file->breathe_context = context;
+}
+
+static void file_breathe(const struct trace_file *file) {
+    if (file->breathe)
+        file->breathe(file->breathe_context);
+}
+
 static int scratch_reserve(char **scratch, size_t *capacity, size_t bytes) {
     if (bytes <= *capacity)
         return 0;
@@ -218,6 +230,7 @@ static size_t payload_compress(struct trace_file *file, size_t raw_bytes,
         /* Not 0: an error, or out of room, which is no gain either. */
         if (ZSTD_compressStream2(compressor, &output, &input, last ? ZSTD_e_end : ZSTD_e_flush) != 0)
             return 0;
+        file_breathe(file);
     }
     return output.pos;
 }
@@ -238,6 +251,7 @@ static int payload_make(struct trace_file *file, struct trace_block_header *head
     if (raw_bytes > TRACE_BLOCK_RAW_MAX)
         return -E2BIG;
     header->raw_bytes = header->stored_bytes = (uint32_t)raw_bytes;
+    file_breathe(file);
     *ret_payload = file->raw;
 
     size_t packed_bound = ZSTD_compressBound(raw_bytes) + sizeof(borders.at);
@@ -277,6 +291,7 @@ static int block_write(struct trace_file *file, enum trace_kind_id kind, uint32_
         return error;
     }
     file->offset += sizeof(header) + header.stored_bytes;
+    file_breathe(file);
     return 0;
 }
 

@@ -47,7 +47,9 @@ struct trace_writer {
     struct trace_strings *strings;
     uint32_t block_rows;
     struct row_buffer *buckets[BUCKETS];
-    struct row_buffer *kinds[TRACE_KIND_LIMIT]; /* newest first */
+    struct row_buffer *kinds[TRACE_KIND_LIMIT];  /* newest first */
+    struct row_buffer *recent[TRACE_KIND_LIMIT]; /* where a row went last; NULL: nowhere */
+    bool has_data[TRACE_KIND_LIMIT];             /* rows of it have bytes or lists */
     struct trace_writer_stats stats;
 };
 
@@ -62,6 +64,12 @@ int trace_writer_open(const char *path, const struct trace_writer_options *optio
     writer->block_rows = options->block_rows ? options->block_rows : BLOCK_ROWS_DEFAULT;
     if (writer->block_rows > TRACE_BLOCK_ROWS_MAX / 8)
         writer->block_rows = TRACE_BLOCK_ROWS_MAX / 8;
+    for (size_t kind = 0; kind < TRACE_KIND_LIMIT; kind++) {
+        for (uint16_t c = 0; c < TRACE_KINDS[kind].column_count; c++) {
+            uint8_t coding = TRACE_KINDS[kind].columns[c].coding;
+            writer->has_data[kind] = writer->has_data[kind] || coding == TRACE_BYTES || coding == TRACE_LIST;
+        }
+    }
     int error = trace_strings_new(&writer->strings);
     if (error < 0)
         goto cleanup;
@@ -76,6 +84,10 @@ int trace_writer_open(const char *path, const struct trace_writer_options *optio
 cleanup:
     trace_writer_free(writer);
     return error;
+}
+
+void trace_writer_breathe(struct trace_writer *writer, void (*breathe)(void *context), void *context) {
+    trace_file_breathe(writer->file, breathe, context);
 }
 
 static void buffer_free(struct row_buffer *buffer) {
@@ -94,6 +106,7 @@ static void buffers_free(struct trace_writer *writer) {
         }
     }
     memset(writer->buckets, 0, sizeof(writer->buckets));
+    memset(writer->recent, 0, sizeof(writer->recent));
     writer->stats.buffered_bytes = 0;
 }
 
@@ -297,19 +310,25 @@ int trace_writer_row(struct trace_writer *writer, enum trace_kind_id kind, uint3
         writer->stats.rows_lost[kind]++;
         return error;
     }
-    struct row_buffer *buffer = buffer_get(writer, kind, thread);
+    struct row_buffer *buffer = writer->recent[kind];
+    if (!buffer || buffer->thread != thread)
+        buffer = writer->recent[kind] = buffer_get(writer, kind, thread);
     if (!buffer) {
         writer->stats.rows_lost[kind]++;
         return -ENOMEM;
     }
-    size_t data_bytes = row_data_bytes(&TRACE_KINDS[kind], row);
+    size_t data_bytes = writer->has_data[kind] ? row_data_bytes(&TRACE_KINDS[kind], row) : 0;
     error = data_bytes == SIZE_MAX ? -E2BIG : buffer_reserve(writer, buffer, data_bytes);
     if (error < 0) {
         writer->stats.rows_lost[kind]++;
         buffer->lost++;
         return error;
     }
-    row_copy(buffer, row);
+    if (writer->has_data[kind])
+        row_copy(buffer, row);
+    else
+        memcpy(buffer->rows + (size_t)TRACE_KINDS[kind].row_bytes * buffer->row_count++, row,
+               TRACE_KINDS[kind].row_bytes);
     if (buffer->row_count >= writer->block_rows || buffer->data_used >= BLOCK_DATA_BYTES)
         return buffer_write_ordered(writer, buffer);
     if (writer->stats.buffered_bytes > BUFFERED_MAX)

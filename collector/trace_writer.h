@@ -75,6 +75,12 @@ void trace_writer_free(struct trace_writer *writer);
  */
 int trace_writer_row(struct trace_writer *writer, enum trace_kind_id kind, uint32_t thread, const void *row);
 
+/*
+ * Has breathe(context) called now and then, at least every few hundred microseconds, while a block is
+ * made and written. It must not use the writer. NULL: nothing is called.
+ */
+void trace_writer_breathe(struct trace_writer *writer, void (*breathe)(void *context), void *context);
+
 /* Tells in the next block of this kind and thread that count of its events were dropped before they
  * came here (trace_block_header.lost). Returns 0 or as trace_writer_row(). */
 int trace_writer_lost(struct trace_writer *writer, enum trace_kind_id kind, uint32_t thread, uint64_t count);

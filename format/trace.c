@@ -104,9 +104,9 @@ static const struct trace_column count_columns[] = {
     COLUMN(count, contended_hold_ns, TRACE_PLAIN),
 };
 static const struct trace_column snapshot_columns[] = {
-    COLUMN(snapshot, time, TRACE_DELTA),  COLUMN(snapshot, thread, TRACE_DELTA),
-    COLUMN(snapshot, lock, TRACE_PLAIN),  COLUMN(snapshot, since, TRACE_DELTA),
-    COLUMN(snapshot, owner, TRACE_PLAIN), COLUMN(snapshot, stack, TRACE_PLAIN),
+    COLUMN(snapshot, time, TRACE_DELTA),       COLUMN(snapshot, thread, TRACE_DELTA),
+    COLUMN(snapshot, lock, TRACE_PLAIN),       COLUMN(snapshot, since, TRACE_DELTA),
+    COLUMN(snapshot, owner, TRACE_PLAIN),      COLUMN(snapshot, stack, TRACE_PLAIN),
     COLUMN(snapshot, owner_site, TRACE_PLAIN), COLUMN(snapshot, mode, TRACE_PLAIN),
 };
 static const struct trace_column loss_columns[] = {

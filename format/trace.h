@@ -207,7 +207,7 @@ struct trace_count {
 /* Something that was still going on at a tick. */
 struct trace_snapshot {
     uint64_t time, thread, lock, since, owner;
-    uint64_t stack; /* of the waiter */
+    uint64_t stack;      /* of the waiter */
     uint64_t owner_site; /* location at which the owner took it */
     uint64_t mode;
 };

@@ -7,6 +7,8 @@
  *
  *     hostile_agent [SECONDS]
  */
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 
@@ -145,6 +147,7 @@ static int target_honest(uint64_t seconds) {
 
 static int target(uint64_t seconds) {
     pid_t hostile[2];
+    prctl(PR_SET_PDEATHSIG, SIGKILL); /* without a collector it would wait for room for ever */
     for (uint64_t i = 0; i < 2; i++) {
         hostile[i] = fork();
         if (hostile[i] == 0)
