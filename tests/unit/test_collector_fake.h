@@ -202,15 +202,17 @@ static inline void fake_stack(const struct fake *fake, struct thread_slot *slot,
 
 static inline bool fake_wait(const struct fake *fake, struct thread_slot *slot, uint64_t key, uint64_t stack,
                              uint32_t owner) {
+    uint64_t now = __rdtsc(); /* one reading: the thread may be preempted between two */
     struct record_wait record = {
-        .key = key, .begin = __rdtsc() - 1000, .end = __rdtsc(), .stack = stack, .header.value = owner};
+        .key = key, .begin = now - 1000, .end = now, .stack = stack, .header.value = owner};
     return fake_record(fake, slot, &record, RECORD_WAIT, sizeof(record));
 }
 
 static inline void fake_wait_sure(const struct fake *fake, struct thread_slot *slot, uint64_t key,
                                   uint64_t stack, uint32_t owner) {
+    uint64_t now = __rdtsc(); /* one reading: the thread may be preempted between two */
     struct record_wait record = {
-        .key = key, .begin = __rdtsc() - 1000, .end = __rdtsc(), .stack = stack, .header.value = owner};
+        .key = key, .begin = now - 1000, .end = now, .stack = stack, .header.value = owner};
     fake_record_sure(fake, slot, &record, RECORD_WAIT, sizeof(record));
 }
 
