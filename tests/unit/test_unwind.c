@@ -206,6 +206,10 @@ static void run_alternate_stack(void) {
     sigaction(SIGUSR2, &action, NULL);
     for (unsigned i = 0; i < 20; i++)
         raise(SIGUSR2);
+    void *memory = stack.ss_sp;
+    stack = (stack_t){.ss_flags = SS_DISABLE};
+    sigaltstack(&stack, NULL);
+    free(memory);
 }
 
 /* Registers and memory that make no sense end a walk; they never fault. */
