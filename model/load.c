@@ -87,16 +87,27 @@ static int load_environment(struct loader *loader, uint32_t thread, const void *
     return 0;
 }
 
+/* An array beside another one that has grown to wanted items: grows with it, not at every item. */
+static int beside_reserve(void *items, uint32_t *room, uint32_t wanted, size_t item_bytes) {
+    if (*room == wanted)
+        return 0;
+    void *old;
+    memcpy(&old, items, sizeof(old));
+    void *grown = reallocarray(old, wanted, item_bytes);
+    if (!grown)
+        return -ENOMEM;
+    memcpy(items, &grown, sizeof(grown));
+    *room = wanted;
+    return 0;
+}
+
 static int process_add(struct loader *loader, const struct model_process *process, uint64_t how) {
     struct model *model = loader->model;
     uint32_t room = model->process_room;
     if (array_reserve(&model->processes, model->process_count, &room, sizeof(*model->processes)) < 0)
         return -ENOMEM;
-    uint64_t *grown = reallocarray(model->process_how, room, sizeof(*grown));
-    if (!grown)
+    if (beside_reserve(&model->process_how, &model->process_room, room, sizeof(*model->process_how)) < 0)
         return -ENOMEM;
-    model->process_how = grown;
-    model->process_room = room;
     model->processes[model->process_count] = *process;
     model->process_how[model->process_count++] = how;
     return 0;
@@ -230,11 +241,8 @@ static int load_thread(struct loader *loader, uint32_t block_thread, const void 
     if (process_get(loader, thread->process, &process) < 0 ||
         array_reserve(&model->threads, model->thread_count, &room, sizeof(*model->threads)) < 0)
         return -ENOMEM;
-    struct thread_extra *grown = reallocarray(model->thread_extras, room, sizeof(*grown));
-    if (!grown)
+    if (beside_reserve(&model->thread_extras, &model->thread_room, room, sizeof(*model->thread_extras)) < 0)
         return -ENOMEM;
-    model->thread_extras = grown;
-    model->thread_room = room;
     int rc = id_map_put(&loader->threads, thread->id, model->thread_count);
     if (rc < 0)
         return rc == -ENOMEM ? rc : -EINVAL;
@@ -288,11 +296,8 @@ int loader_lock_add(struct loader *loader, const struct model_lock *lock, const 
     uint32_t room = model->lock_room;
     if (array_reserve(&model->locks, model->lock_count, &room, sizeof(*model->locks)) < 0)
         return -ENOMEM;
-    struct lock_extra *grown = reallocarray(model->lock_extras, room, sizeof(*grown));
-    if (!grown)
+    if (beside_reserve(&model->lock_extras, &model->lock_room, room, sizeof(*model->lock_extras)) < 0)
         return -ENOMEM;
-    model->lock_extras = grown;
-    model->lock_room = room;
     model->locks[model->lock_count] = *lock;
     model->lock_extras[model->lock_count++] = *extra;
     return 0;
