@@ -16,7 +16,7 @@
 
 static pthread_mutex_t quiet_lock = PTHREAD_MUTEX_INITIALIZER;
 
-static void print_count(const char *what, const char *path) {
+static int entries_count(const char *path) {
     DIR *directory = opendir(path);
     if (directory == NULL)
         truth_fail("no /proc");
@@ -24,7 +24,11 @@ static void print_count(const char *what, const char *path) {
     for (struct dirent *entry; (entry = readdir(directory)) != NULL;)
         count += entry->d_name[0] != '.';
     closedir(directory);
-    printf("%s %d\n", what, count);
+    return count;
+}
+
+static void print_count(const char *what, const char *path) {
+    printf("%s %d\n", what, entries_count(path));
 }
 
 static void print_status(void) {
@@ -94,6 +98,9 @@ int main(void) {
         threads[i] = truth_start(thread_run, NULL);
     for (int i = 0; i < 2; i++)
         truth_join(threads[i]);
+    /* A joined thread may be seen in /proc for a moment more. */
+    for (int i = 0; i < 5000 && entries_count("/proc/self/task") > 1; i++)
+        truth_sleep_us(1000);
     print_all("after waiting");
     return 0;
 }

@@ -23,7 +23,7 @@ async function signalled(context, signal, toGroup, word, code) {
 async function terminal(context) {
   const trace = context.file('out.trace');
   context.write('target', `#!/bin/sh\n${LOOP}\n`, 0o755);
-  const child = context.begin(context.tool('script'), ['-qec', `${context.bin} record -o ${trace} -- ./target`, '/dev/null'],
+  const child = context.begin(context.tool('script'), ['-qec', `exec ${context.bin} record -o ${trace} -- ./target`, '/dev/null'],
     { stdin: true });
   await context.until('the target to be ready', () => child.text('stdout').includes('ready'));
   child.stdin.write('\x03');
