@@ -40,6 +40,7 @@ struct frame_entry {
 struct thread_extra {
     const struct model_frame *routine; /* outermost frame of the start routine; NULL unknown */
     uint32_t routine_location;
+    uint32_t creator_stack;         /* as read; through stack_map, MODEL_NONE */
     uint32_t held_stack;            /* stand-in stack "[still held by NAME]", MODEL_NONE */
     uint64_t last_event;            /* end of its last wait or time of its last release */
     struct trace_snapshot snapshot; /* its last; ids turned to indexes */

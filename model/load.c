@@ -254,6 +254,7 @@ static int load_thread(struct loader *loader, uint32_t block_thread, const void 
     };
     model->thread_extras[model->thread_count++] = (struct thread_extra){
         .routine_location = id_map_get(&loader->locations, thread->routine),
+        .creator_stack = id_map_get(&loader->stacks, thread->creator_stack),
         .held_stack = MODEL_NONE,
         .open_wait = MODEL_NONE,
     };

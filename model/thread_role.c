@@ -40,6 +40,34 @@ static bool is_libuv_worker(const struct model_frame *routine) {
     return false;
 }
 
+/* Whose start routine has no name (stripped, as Debian's libnode): told by who created it. */
+static const struct role_rule CREATOR_RULES[] = {
+    {"node::worker::Worker::StartThread", "node-worker"},
+    {"node::WorkerThreadsTaskRunner::", "v8-platform"},
+    {"node::inspector::", "node-inspector"},
+};
+
+static const char *role_by_creation(const struct model *model, uint32_t index,
+                                    const struct model_frame *routine) {
+    /* "libuv.so.1+0xad10": the one routine of libuv's own is that of its pool's workers. */
+    if (routine->module && strncmp(routine->module, "libuv.so", strlen("libuv.so")) == 0)
+        return "libuv-worker";
+    uint32_t read = model->thread_extras[index].creator_stack;
+    uint32_t stack = read == MODEL_NONE ? MODEL_NONE : model->stack_map[read];
+    for (uint32_t i = 0; stack != MODEL_NONE && i < model->stacks[stack].frame_count; i++)
+        for (size_t k = 0; k < sizeof(CREATOR_RULES) / sizeof(CREATOR_RULES[0]); k++)
+            if (strncmp(model->stacks[stack].frames[i]->function, CREATOR_RULES[k].function,
+                        strlen(CREATOR_RULES[k].function)) == 0)
+                return CREATOR_RULES[k].role;
+    return NULL;
+}
+
+static bool is_unnamed(const struct model_frame *routine) {
+    size_t size = routine->module ? strlen(routine->module) : 0;
+    return size > 0 && strncmp(routine->function, routine->module, size) == 0 &&
+           strncmp(routine->function + size, "+0x", 3) == 0;
+}
+
 static const struct model_stack *any_stack(const struct model *model, uint32_t thread) {
     const struct event_list *list = &model->waits_read;
     for (uint32_t i = list->thread_first[thread]; i < list->thread_first[thread + 1]; i++) {
@@ -71,6 +99,9 @@ static const char *role_of(struct model *model, uint32_t index) {
         const struct model_frame *root = stack ? stack_root(stack) : NULL;
         return root ? root->function : "std::thread";
     }
+    const char *made = routine && is_unnamed(routine) ? role_by_creation(model, index, routine) : NULL;
+    if (made)
+        return made;
     if (routine)
         return routine->function;
     const struct model_stack *stack = any_stack(model, index);
