@@ -277,10 +277,10 @@ static void dead_end(struct recording *recording, const struct backlog_entry *en
 
 static void entry_apply(struct recording *recording, const struct backlog_entry *entry,
                         enum event_pass pass) {
+    image_describe(recording, entry->image); /* every row of a process comes after its own */
     if (entry->what == BACKLOG_RECORDS) {
         event_apply(recording, entry, pass);
     } else if (entry->what == BACKLOG_FRESH) {
-        image_describe(recording, entry->image);
         thread_describe(recording, entry->image, entry->slab, entry->view);
     }
 }
