@@ -24,15 +24,11 @@
 #include <x86intrin.h>
 
 #include "agent/hook_table.h"
+#include "agent/visibility.h"
 #include "format/hello.h"
 #include "format/record.h"
 #include "format/slab.h"
 
-#define AGENT_EXPORT __attribute__((visibility("default")))
-#define AGENT_COLD __attribute__((noinline, cold))
-#define AGENT_SLOW __attribute__((noinline))
-#define AGENT_LIKELY(x) __builtin_expect(!!(x), 1)
-#define AGENT_UNLIKELY(x) __builtin_expect(!!(x), 0)
 /* Orders this thread's stores against its own signal handlers. */
 #define AGENT_SIGNAL_FENCE() atomic_signal_fence(memory_order_seq_cst)
 
@@ -40,17 +36,19 @@
 
 /* Initial-exec TLS is taken from the stack of threads at PTHREAD_STACK_MIN: keep it small. */
 struct agent_thread {
-    struct thread_slot *fast; /* the slot, or NULL while busy, off, or not yet prepared */
-    struct thread_slot *slot; /* the slot, or NULL if there is none */
+    struct thread_slot *fast;  /* the slot, or NULL while busy, off, or not yet prepared */
+    struct thread_slot *slot;  /* the slot, or NULL if there is none */
+    struct lock_count *counts; /* the table in use, see count.h */
+    uint32_t counts_mask;
+    uint32_t counts_evicted; /* until the large table is taken into use */
     uint32_t ring_bytes;
-    uint32_t counts_evicted; /* until the whole table is taken into use */
     uint32_t random;
     bool busy;
     _Atomic uint8_t
         nested_count; /* entries of agent_private.nested; handlers and the thread they interrupt */
     bool refused;     /* no slot could be had; do not try again */
     uint32_t cost_countdown;
-    uint64_t told_key;               /* the lock whose release this thread told of last */
+    uint64_t told_base;              /* the lock whose release this thread told of last */
     uint32_t told_begun;             /* waits begun for it by then */
     uint32_t told_quiet;             /* further releases to be quiet about */
     uint64_t busy_since;             /* ticks, when this slow path is timed */
@@ -58,16 +56,19 @@ struct agent_thread {
 };
 _Static_assert(sizeof(struct agent_thread) <= 160, "initial-exec TLS is dear");
 
-extern __thread struct agent_thread agent_thread __attribute__((tls_model("initial-exec")));
+extern __thread struct agent_thread agent_thread AGENT_HIDDEN __attribute__((tls_model("initial-exec")));
 
 /* What a slot's private pages hold. Only the slot's thread uses it. */
 #define AGENT_SEEN_STACKS 128U
-#define AGENT_NESTED_MAX 32U
+#define AGENT_NESTED_MAX 16U
+#define AGENT_PENDING_MAX 8U
 struct agent_private {
-    struct record_wait pending[SLOT_HELD]; /* waits to be written at the release of held[i] */
-    uint64_t seen[AGENT_SEEN_STACKS];      /* stacks this thread has defined in its ring */
+    /* Waits under way or to be written at the release of what they waited for. key 0: a free place. */
+    struct record_wait pending[AGENT_PENDING_MAX];
+    uint64_t pending_sites[AGENT_PENDING_MAX];
+    uint64_t seen[AGENT_SEEN_STACKS]; /* stacks this thread has defined in its ring */
     struct {
-        uint64_t key, site;
+        uint64_t base, site;
         uint32_t hash;
     } nested[AGENT_NESTED_MAX]; /* acquisitions by signal handlers that interrupted the agent */
     uint64_t modules_seen[16];  /* a bit for each place of the module table, see stack.c */
@@ -79,7 +80,9 @@ struct agent_private {
     void *argument;
     uint64_t stack_bytes;
 };
-_Static_assert(sizeof(struct agent_private) <= SLOT_RING_OFFSET - SLOT_PRIVATE_OFFSET, "private pages");
+_Static_assert(sizeof(struct agent_private) <= SLOT_COUNTS_OFFSET - SLOT_PRIVATE_OFFSET &&
+                   AGENT_PENDING_MAX <= HELD_PENDING_MAX,
+               "private pages");
 
 static inline struct agent_private *agent_private(struct thread_slot *slot) {
     return (struct agent_private *)((char *)slot + SLOT_PRIVATE_OFFSET);
@@ -122,9 +125,8 @@ static inline void agent_busy_leave(void) {
 
 enum agent_state { AGENT_NONE, AGENT_STARTING, AGENT_ON, AGENT_OFF };
 extern _Atomic uint32_t agent_state; /* [AGENT-STATE] ON is stored with release after all set-up */
-extern uint32_t agent_clock_kind;
-extern uint32_t agent_hold_period;
-extern uint32_t agent_hold_threshold; /* of 2^32: the share of holds that are timed */
+extern uint32_t agent_clock_kind AGENT_HIDDEN;
+extern uint32_t agent_hold_period AGENT_HIDDEN;
 
 /* Connects and makes the first slab. Any thread; one does it, the others go on unrecorded. */
 void agent_start(void);

@@ -11,11 +11,12 @@ AGENT_EXPORT int pthread_barrier_wait(pthread_barrier_t *barrier) {
     /* The one that is told so is the last to arrive (nptl/pthread_barrier_wait.c): it waited for nobody and
      * let the others go. */
     if (result == PTHREAD_BARRIER_SERIAL_THREAD) {
+        struct record_wait record = *wait.record;
         lock_wait_drop(&wait, slot);
         agent_busy_enter();
-        lock_count_find(slot, wait.record.key, wait.hash, wait.site)->acquisitions++;
-        agent_record_release(slot, wait.record.key, wait.record.begin, 0, wait.record.stack,
-                             RELEASE_BROADCAST, lock_waiters(wait.hash));
+        lock_use_add(count_obtain(slot, wait.base, wait.hash, wait.site));
+        agent_record_release(slot, record.key, record.begin, 0, record.stack, RELEASE_BROADCAST,
+                             lock_waiters(wait.hash));
         agent_busy_leave();
     } else {
         lock_wait_end(&wait, slot, lock_wait_flags(result));

@@ -32,7 +32,7 @@ static int mtx_take(mtx_t *mutex, const struct timespec *limit, uint64_t site) {
     int result = agent_real.mtx_trylock(mutex);
     if (result != thrd_busy) {
         if (result == thrd_success)
-            lock_acquired(slot, lock_key(mutex, hash, LOCK_CLASS_MUTEX), hash, site);
+            lock_acquired(slot, mutex, LOCK_CLASS_MUTEX, hash, site);
         return result;
     }
     struct lock_wait wait;
@@ -55,13 +55,13 @@ AGENT_EXPORT int mtx_trylock(mtx_t *mutex) {
     int result = agent_real.mtx_trylock(mutex);
     if (slot && result == thrd_success) {
         uint32_t hash = lock_hash(mutex);
-        lock_acquired(slot, lock_key(mutex, hash, LOCK_CLASS_MUTEX), hash, HOOK_SITE());
+        lock_acquired(slot, mutex, LOCK_CLASS_MUTEX, hash, HOOK_SITE());
     }
     return result;
 }
 
 AGENT_EXPORT int mtx_unlock(mtx_t *mutex) {
-    HOOK_RELEASE(mutex, lock_key(mutex, hash_, LOCK_CLASS_MUTEX), agent_real.mtx_unlock);
+    HOOK_RELEASE(mutex, LOCK_CLASS_MUTEX, agent_real.mtx_unlock);
 }
 
 AGENT_EXPORT int mtx_init(mtx_t *mutex, int type) {

@@ -7,13 +7,12 @@ AGENT_SLOW bool condition_wait_begin(struct condition_wait *wait, const void *co
     if (!slot)
         return false;
     uint32_t mutex_hash = lock_hash(mutex);
-    wait->mutex = mutex;
-    wait->mutex_key = lock_key(mutex, mutex_hash, LOCK_CLASS_MUTEX);
+    wait->mutex = lock_base(mutex, LOCK_CLASS_MUTEX);
     lock_wait_begin(&wait->wait, slot, condition, LOCK_CLASS_CONDITION, lock_hash(condition), site, 0, 0);
-    wait->wait.record.mutex = wait->mutex_key;
+    wait->wait.record->mutex = filter_key(wait->mutex, filter_load(mutex_hash));
 
     struct lock_release release;
-    if (lock_release_begin(slot, wait->mutex_key, mutex_hash, &release))
+    if (lock_release_begin(slot, wait->mutex, mutex_hash, &release))
         lock_release_record(slot, &release); /* after the real call would be after the sleep */
     return true;
 }
@@ -21,12 +20,11 @@ AGENT_SLOW bool condition_wait_begin(struct condition_wait *wait, const void *co
 AGENT_SLOW void condition_wait_end(struct condition_wait *wait, uint32_t flags) {
     struct thread_slot *slot = agent_thread.slot;
     if (flags & WAIT_FAILED) { /* the mutex was never released */
-        lock_held_push(slot, wait->mutex_key, wait->wait.site);
+        lock_held_push(slot, wait->mutex, wait->wait.site, 0);
         lock_wait_end(&wait->wait, slot, flags);
         return;
     }
-    lock_held_push(slot, wait->mutex_key, wait->wait.site);
-    lock_wait_end_later(&wait->wait, slot, flags, wait->mutex);
+    lock_wait_end_held(&wait->wait, slot, flags, wait->mutex);
 }
 
 void condition_wait_cancelled(void *argument) {
@@ -34,7 +32,7 @@ void condition_wait_cancelled(void *argument) {
     struct thread_slot *slot = agent_thread.slot;
     if (!slot)
         return;
-    lock_held_push(slot, wait->mutex_key, wait->wait.site);
+    lock_held_push(slot, wait->mutex, wait->wait.site, 0);
     lock_wait_end(&wait->wait, slot, WAIT_CANCELLED);
 }
 

@@ -10,8 +10,7 @@
 
 struct condition_wait {
     struct lock_wait wait;
-    const void *mutex;
-    uint64_t mutex_key;
+    uint64_t mutex; /* key of generation 0 */
 };
 
 /* Returns false if nothing is to be recorded. */

@@ -15,6 +15,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "agent/visibility.h"
+
 #define AGENT_HOOKS(HOOK)                                                                                    \
     HOOK(int, pthread_mutex_init, (pthread_mutex_t * mutex, const pthread_mutexattr_t *attr), (mutex, attr)) \
     HOOK(int, pthread_mutex_lock, (pthread_mutex_t * mutex), (mutex))                                        \
@@ -123,7 +125,7 @@ struct agent_real {
 
 /* The functions that the hooks stand before; all NULL until agent_resolve(). A function that this
  * libc does not have stays NULL. */
-extern struct agent_real agent_real;
+extern struct agent_real agent_real AGENT_HIDDEN;
 
 /*
  * Fills agent_real with the next definition after this library in the loader's order, as

@@ -1,18 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the hooks of all primitives share: keys with generations, per-lock counts, the stack of held
- * locks, and the announcement of waiters.
+ * What the hooks of all primitives share: acquisitions, releases and waits. Counts are in count.h, what
+ * threads know of each other's locks in filter.h.
  *
- * The lock filter is a table of words hashed by address:
- *   bits  0..10  counts initialisations: the generation in a key
- *   bits 11..31  threads that wait for a lock of that hash
- *   bits 32..63  counts waits ever begun
- *   [FILTER-WAITERS]  A waiter adds itself (relaxed) before it blocks. A releaser that does not see
- *                     it yet writes no release record: the wait began at the very moment of the
- *                     release and is answered by the next one. No ordering is needed; the counter is
- *                     a hint, and only ever costs or saves a record.
- *   [FILTER-GENERATION]  Raised (relaxed) by initialisation; a program that uses a lock has ordered
- *                     itself after the lock's initialisation.
+ * While a lock is held nothing is done that can be done before or after: an acquisition that had to wait
+ * reads the clock once and makes a few stores, a release that others wait for is stamped after the real
+ * call if its beginning was stamped, and every record is written after it.
  */
 #ifndef WAITSCOPE_AGENT_LOCK_H
 #define WAITSCOPE_AGENT_LOCK_H
@@ -20,116 +13,53 @@
 #include <errno.h>
 
 #include "agent/agent.h"
-
-#define LOCK_FILTER_BITS 12
-#define LOCK_FILTER_GENERATION ((1ULL << LOCK_KEY_GENERATION_BITS) - 1)
-#define LOCK_FILTER_WAITER (1ULL << LOCK_KEY_GENERATION_BITS)
-#define LOCK_FILTER_WAITERS_BITS 21
-#define LOCK_FILTER_BEGUN (1ULL << 32)
-
-extern _Atomic uint64_t lock_filter[1U << LOCK_FILTER_BITS];
-
-static inline uint32_t lock_hash(const void *lock) {
-    return (uint32_t)(((uint64_t)(uintptr_t)lock * 0x9E3779B97F4A7C15ULL) >> 32);
-}
-static inline _Atomic uint64_t *lock_filter_word(uint32_t hash) {
-    return &lock_filter[hash >> (32 - LOCK_FILTER_BITS)];
-}
-static inline uint64_t lock_filter_load(uint32_t hash) {
-    return atomic_load_explicit(lock_filter_word(hash),
-                                memory_order_relaxed); /* [FILTER-GENERATION, -WAITERS] */
-}
-static inline uint64_t lock_key_of(const void *lock, uint64_t word, enum lock_class cls) {
-    return (uint64_t)(uintptr_t)lock | (word & LOCK_FILTER_GENERATION) << LOCK_KEY_ADDRESS_BITS |
-           (uint64_t)cls << LOCK_KEY_CLASS_SHIFT;
-}
-static inline uint64_t lock_key(const void *lock, uint32_t hash, enum lock_class cls) {
-    return lock_key_of(lock, lock_filter_load(hash), cls);
-}
-static inline uint32_t lock_waiters_of(uint64_t word) {
-    return (uint32_t)(word >> LOCK_KEY_GENERATION_BITS) & ((1U << LOCK_FILTER_WAITERS_BITS) - 1);
-}
-static inline uint32_t lock_waiters(uint32_t hash) {
-    return lock_waiters_of(lock_filter_load(hash)); /* [FILTER-WAITERS] */
-}
-static inline void lock_waiter_add(uint32_t hash) {
-    atomic_fetch_add_explicit(lock_filter_word(hash), LOCK_FILTER_WAITER + LOCK_FILTER_BEGUN,
-                              memory_order_relaxed);
-}
-static inline void lock_waiter_remove(uint32_t hash) {
-    atomic_fetch_sub_explicit(lock_filter_word(hash), LOCK_FILTER_WAITER, memory_order_relaxed);
-}
-/* A new generation of whatever lock lies there; returns its key. */
-uint64_t lock_generation_raise(const void *lock, enum lock_class cls);
-/* In a forked child: the waiters of the parent's threads are not here. */
-void lock_filter_forked(void);
-
-/* --- counts ------------------------------------------------------------------------------------- */
-
-AGENT_COLD struct lock_count *lock_count_replace(struct thread_slot *slot, struct lock_count *place,
-                                                 uint64_t key, uint64_t site);
-
-/* Where a lock is counted. The two ways to take a rwlock are counted side by side: the class takes part. */
-/* A table of sets of four: a lock whose place is taken may lie in the other three of its set. */
-static inline struct lock_count *lock_count_place(struct thread_slot *slot, uint64_t key, uint32_t hash) {
-    return &slot_counts(slot)[(hash ^ (uint32_t)(key >> LOCK_KEY_CLASS_SHIFT)) & slot->counts_mask];
-}
-
-static inline struct lock_count *lock_count_find(struct thread_slot *slot, uint64_t key, uint32_t hash,
-                                                 uint64_t site) {
-    struct lock_count *count = lock_count_place(slot, key, hash);
-    if (AGENT_UNLIKELY(count->key != key))
-        return lock_count_replace(slot, count, key, site);
-    return count;
-}
+#include "agent/count.h"
+#include "agent/filter.h"
 
 /* --- held locks --------------------------------------------------------------------------------- */
 
-#define LOCK_PENDING_NONE 0U
-/* A thread's first holds of a lock are all timed, so that rarely taken locks have exact holds. */
-#define LOCK_HOLDS_ALL_TIMED 16U
-
-/* Beyond held_depth, since and pending of an entry are 0: a fast acquisition need not store them.
- *
- * Notes a lock as held; NULL: too deep to be kept. The place is reserved before it is filled: a signal
- * handler that locks in between uses the next. */
-static inline struct held_lock *lock_held_push(struct thread_slot *slot, uint64_t key, uint64_t site) {
-    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed);
-    atomic_store_explicit(&slot->held_depth, depth + 1, memory_order_relaxed);
-    AGENT_SIGNAL_FENCE();
-    if (AGENT_UNLIKELY(depth >= SLOT_HELD))
-        return NULL;
-    struct held_lock *held = &slot->held[depth];
+static inline struct held_lock *lock_held_fill(struct thread_slot *slot, uint32_t place, uint64_t key,
+                                               uint64_t site) {
+    struct held_lock *held = &slot->held[place];
     atomic_store_explicit(&held->site, site, memory_order_relaxed);
     atomic_store_explicit(&held->key, key, memory_order_release); /* [HELD-READ]: site before key */
     return held;
 }
 
-/*
- * Which holds are timed: a thread's first LOCK_HOLDS_ALL_TIMED of a lock, then one in hold_period by a
- * multiplicative hash of the count: spread evenly, in step with nothing the program does, and with no state
- * to be kept.
- */
-static inline bool lock_hold_is_timed(uint64_t number) {
-    return number < LOCK_HOLDS_ALL_TIMED || (uint32_t)number * 0x9E3779B1U < agent_hold_threshold;
+/* Notes a lock as held; NULL: too deep to be kept. The place is reserved before it is filled: a signal
+ * handler that locks in between uses the next. flags: 0 or HELD_DUE, then due is to be set at once. */
+static inline struct held_lock *lock_held_push(struct thread_slot *slot, uint64_t base, uint64_t site,
+                                               uint64_t flags) {
+    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed);
+    atomic_store_explicit(&slot->held_depth, depth + 1, memory_order_relaxed);
+    AGENT_SIGNAL_FENCE();
+    if (AGENT_UNLIKELY(depth >= SLOT_HELD))
+        return NULL;
+    return lock_held_fill(slot, depth, base | flags, site);
 }
 
-/* Everything that the fast half below does not do: a lock that is not in the table yet, a hold to be timed,
- * a held-stack that is full. Returns 0. */
-AGENT_SLOW int lock_acquired_slow(struct thread_slot *slot, uint64_t key, uint32_t hash, uint64_t site);
-/* The same, and says where it is noted as held (NULL: nowhere). */
-struct held_lock *lock_acquired_held(struct thread_slot *slot, uint64_t key, uint32_t hash, uint64_t site);
+/* Everything that the fast half below does not do: a lock that is not in its place of the table, a hold to be
+ * timed, a held-stack that is full. Returns 0. */
+AGENT_SLOW int lock_acquired_slow(struct thread_slot *slot, uint64_t base, uint32_t hash, uint64_t site);
+
+/* One instruction: a signal handler that counts for the same lock loses nothing and loses us nothing. */
+static inline void lock_use_add(struct lock_count *count) {
+    __asm__("incq %0" : "+m"(count->uses));
+}
 
 /* Counts an acquisition and notes the lock as held. Returns 0, so that a hook can end with it: nothing
  * is live across the call of the slow half. */
-static inline int lock_acquired(struct thread_slot *slot, uint64_t key, uint32_t hash, uint64_t site) {
-    struct lock_count *count = lock_count_place(slot, key, hash);
+static inline int lock_acquired(struct thread_slot *slot, const void *lock, enum lock_class cls,
+                                uint32_t hash, uint64_t site) {
+    uint64_t base = lock_base(lock, cls);
+    struct lock_count *count = count_place(cls, hash);
     uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed);
-    uint64_t number = count->acquisitions;
-    if (AGENT_UNLIKELY(count->key != key || lock_hold_is_timed(number) || depth >= SLOT_HELD))
-        return lock_acquired_slow(slot, key, hash, site);
-    count->acquisitions = number + 1;
-    lock_held_push(slot, key, site);
+    if (AGENT_UNLIKELY(!count_is_good(count, base) || count_hold_is_timed(count) || depth >= SLOT_HELD))
+        return lock_acquired_slow(slot, base, hash, site);
+    lock_use_add(count);
+    atomic_store_explicit(&slot->held_depth, depth + 1, memory_order_relaxed);
+    AGENT_SIGNAL_FENCE();
+    lock_held_fill(slot, depth, base, site);
     return 0;
 }
 
@@ -139,14 +69,15 @@ AGENT_SLOW int lock_acquired_nested(const void *lock, enum lock_class cls, uint6
 
 /* What a release found out before the real call, to be recorded after it. */
 struct lock_release {
-    uint64_t key, site;
+    uint64_t base, site;
     uint64_t since; /* ticks, 0: not timed */
     uint64_t time;  /* ticks before the real call, 0: to be read after it */
     uint32_t waiters;
     uint32_t begun; /* waits ever begun for locks of this hash */
-    uint32_t place; /* of the wait in agent_private.pending, plus one; 0: none */
+    uint32_t place; /* of the wait in agent_private.pending, counted from 1; 0: none */
     uint32_t hash;
     bool contended; /* the acquisition had waited */
+    bool leaves;    /* and is still announced as a waiter */
 };
 
 /*
@@ -159,35 +90,50 @@ struct lock_release {
  */
 #define RELEASES_QUIET 15U
 
-static inline bool lock_release_quiet(struct thread_slot *slot, uint64_t key, uint32_t hash) {
-    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed);
-    if (AGENT_UNLIKELY(depth - 1 >= SLOT_HELD))
+static inline bool lock_release_quiet(struct thread_slot *slot, uint64_t base, uint32_t hash) {
+    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed) - 1;
+    if (AGENT_UNLIKELY(depth >= SLOT_HELD ||
+                       atomic_load_explicit(&slot->held[depth].key, memory_order_relaxed) != base))
         return false;
-    struct held_lock *held = &slot->held[depth - 1];
-    uint64_t word = lock_filter_load(hash);
-    if (AGENT_UNLIKELY(atomic_load_explicit(&held->key, memory_order_relaxed) != key ||
-                       (held->since | held->pending) != 0))
-        return false;
-    if (AGENT_UNLIKELY(lock_waiters_of(word) != 0)) {
-        if (agent_thread.told_key != key || agent_thread.told_begun != (uint32_t)(word >> 32) ||
+    uint64_t word = filter_load(hash);
+    if (AGENT_UNLIKELY(filter_waiters(word) != 0)) {
+        if (agent_thread.told_base != base || agent_thread.told_begun != (uint32_t)(word >> 32) ||
             agent_thread.told_quiet == 0)
             return false;
         agent_thread.told_quiet--;
     }
-    atomic_store_explicit(&held->key, 0, memory_order_relaxed);
-    AGENT_SIGNAL_FENCE();
-    atomic_store_explicit(&slot->held_depth, depth - 1, memory_order_relaxed);
+    atomic_store_explicit(&slot->held_depth, depth, memory_order_relaxed);
     return true;
+}
+
+/* Likewise where all that there is to do is to time the hold: ticks when it began, else 0. To be followed by
+ * lock_release_timed() after the real call. */
+static inline uint64_t lock_release_timed_begin(struct thread_slot *slot, uint64_t base, uint32_t hash) {
+    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed) - 1;
+    if (depth >= SLOT_HELD ||
+        atomic_load_explicit(&slot->held[depth].key, memory_order_relaxed) != (base | HELD_DUE) ||
+        slot->held[depth].due <= HELD_PENDING_MAX || lock_waiters(hash) != 0)
+        return 0;
+    atomic_store_explicit(&slot->held_depth, depth, memory_order_relaxed);
+    return slot->held[depth].due;
+}
+static inline void lock_release_timed(struct thread_slot *slot, uint64_t base, uint32_t hash,
+                                      uint64_t since) {
+    uint64_t time = agent_ticks();
+    struct lock_count *count = count_place_of(base, hash);
+    if (AGENT_UNLIKELY(!count_is_good(count, base)))
+        count = count_obtain(slot, base, hash, 0);
+    count_hold(count, time > since ? time - since : 0, false);
 }
 
 /* Takes the lock off the held-stack before it is released. Returns true if there is something to record
  * after the release: then *ret_release is filled, else it is untouched. */
-bool lock_release_begin(struct thread_slot *slot, uint64_t key, uint32_t hash,
+bool lock_release_begin(struct thread_slot *slot, uint64_t base, uint32_t hash,
                         struct lock_release *ret_release);
 /* After the real release. */
 AGENT_SLOW void lock_release_record(struct thread_slot *slot, const struct lock_release *release);
 /* Both, around the real call. */
-AGENT_SLOW int lock_release_around(struct thread_slot *slot, uint64_t key, uint32_t hash, void *lock,
+AGENT_SLOW int lock_release_around(struct thread_slot *slot, uint64_t base, uint32_t hash, void *lock,
                                    int (*real)(void *lock));
 
 /* Where the thread took this lock, 0 if it does not hold it as far as can be seen. Other threads. */
@@ -195,11 +141,14 @@ uint64_t lock_held_site(struct thread_slot *owner, const void *lock);
 
 /* --- waits -------------------------------------------------------------------------------------- */
 
-/* A wait under way. Lives on the waiter's stack. */
+/* A wait under way. Lives on the waiter's stack; its record lies in the slot's private pages where there is a
+ * place, so that it need not be copied while the lock is held. */
 struct lock_wait {
-    struct record_wait record;
+    struct record_wait *record; /* &own, or agent_private.pending[place - 1] */
+    struct record_wait own;
+    uint64_t base, site;
     uint32_t hash;
-    uint64_t site;
+    uint32_t place; /* 0: none */
 };
 
 /*
@@ -209,16 +158,16 @@ struct lock_wait {
 void lock_wait_begin(struct lock_wait *wait, struct thread_slot *slot, const void *lock, enum lock_class cls,
                      uint32_t hash, uint64_t site, uint32_t owner_tid, uint64_t owner_site);
 
-/* The wait is over and the lock is had: two stores and a clock; written at the release. */
+/* The wait is over and the lock is had; counted and written at the release. */
 void lock_wait_acquired(struct lock_wait *wait, struct thread_slot *slot, uint32_t flags);
 /* Ends a wait for a lock by the real function's result (0 or an errno value), either way. */
 void lock_wait_result(struct lock_wait *wait, struct thread_slot *slot, int result, uint32_t flags);
 /* There was no wait after all: nothing is recorded. */
 void lock_wait_drop(struct lock_wait *wait, struct thread_slot *slot);
-/* The wait is over and nothing is held by it (barrier, condition, semaphore, failure): written now. */
+/* The wait is over and nothing is held by it (barrier, semaphore, failure): written now. */
 void lock_wait_end(struct lock_wait *wait, struct thread_slot *slot, uint32_t flags);
-/* Likewise, but written at the release of lock (held by this thread), for conditions. */
-void lock_wait_end_later(struct lock_wait *wait, struct thread_slot *slot, uint32_t flags, const void *lock);
+/* The wait on a condition is over and mutex (a key of generation 0) is held again: written at its release. */
+void lock_wait_end_held(struct lock_wait *wait, struct thread_slot *slot, uint32_t flags, uint64_t mutex);
 /* On cancellation or pthread_exit in the wait; argument: the struct lock_wait. */
 void lock_wait_cancelled(void *wait);
 

@@ -2,6 +2,7 @@
 #include <limits.h>
 
 #include "agent/take.h"
+#include "agent/word.h"
 
 /* Who owns it, for free: glibc stores the owner's tid in every kind of mutex but those with lock
  * elision (sysdeps/nptl/bits/struct_mutex.h, __owner; static initialisers have fixed the layout). */
@@ -24,33 +25,44 @@ static inline int mutex_try(pthread_mutex_t *mutex) {
 }
 
 /* Where nobody can hold it but this thread, glibc skips the atomic operations, and a trylock first
- * would cost more than the lock. */
+ * would cost more than the lock. One that is taken nevertheless is a deadlock, and is to be seen as a wait.
+ */
 static inline bool mutex_is_private(const pthread_mutex_t *mutex) {
-    return __libc_single_threaded && !(mutex->__data.__kind & MUTEX_PROCESS_SHARED);
+    return __libc_single_threaded && mutex->__data.__lock == 0 &&
+           !(mutex->__data.__kind & MUTEX_PROCESS_SHARED);
 }
 
-static AGENT_SLOW int mutex_wait(pthread_mutex_t *mutex, struct thread_slot *slot, uint64_t site) {
-    struct lock_wait wait;
-    lock_wait_begin(&wait, slot, mutex, LOCK_CLASS_MUTEX, lock_hash(mutex), site, mutex_owner(mutex), 0);
-    int result = agent_real.pthread_mutex_lock(mutex);
-    lock_wait_result(&wait, slot, result, 0);
-    return result;
-}
-
-AGENT_EXPORT int pthread_mutex_lock(pthread_mutex_t *mutex) {
-    struct thread_slot *slot = agent_slot();
-    if (AGENT_UNLIKELY(!slot))
-        return lock_acquired_nested(mutex, LOCK_CLASS_MUTEX, HOOK_SITE(),
-                                    agent_real.pthread_mutex_lock(mutex));
-    int result = mutex_is_private(mutex) ? agent_real.pthread_mutex_lock(mutex) : mutex_try(mutex);
+/* Everything but a plain mutex that is free. */
+static AGENT_SLOW int mutex_take(pthread_mutex_t *mutex, struct thread_slot *slot, uint64_t site) {
     uint32_t hash = lock_hash(mutex);
-    if (AGENT_LIKELY(result == 0))
-        return lock_acquired(slot, lock_key(mutex, hash, LOCK_CLASS_MUTEX), hash, HOOK_SITE());
-    if (result == EBUSY)
-        return mutex_wait(mutex, slot, HOOK_SITE());
-    if (result == EOWNERDEAD)
-        lock_acquired(slot, lock_key(mutex, hash, LOCK_CLASS_MUTEX), hash, HOOK_SITE());
+    int result = mutex_is_private(mutex) ? agent_real.pthread_mutex_lock(mutex) : mutex_try(mutex);
+    if (result == EBUSY) {
+        struct lock_wait wait;
+        lock_wait_begin(&wait, slot, mutex, LOCK_CLASS_MUTEX, hash, site, mutex_owner(mutex), 0);
+        result = agent_real.pthread_mutex_lock(mutex);
+        lock_wait_result(&wait, slot, result, 0);
+        return result;
+    }
+    if (take_had(result))
+        lock_acquired(slot, mutex, LOCK_CLASS_MUTEX, hash, site);
     return result;
+}
+
+static AGENT_COLD int mutex_take_first(pthread_mutex_t *mutex, uint64_t site) {
+    struct thread_slot *slot = agent_slot_prepare();
+    if (!slot)
+        return lock_acquired_nested(mutex, LOCK_CLASS_MUTEX, site, agent_real.pthread_mutex_lock(mutex));
+    return mutex_take(mutex, slot, site);
+}
+
+/* Nothing but tail calls leads out of the two functions that matter: they need no frame. */
+AGENT_EXPORT int pthread_mutex_lock(pthread_mutex_t *mutex) {
+    struct thread_slot *slot = agent_thread.fast;
+    if (AGENT_UNLIKELY(!slot))
+        return mutex_take_first(mutex, HOOK_SITE());
+    if (AGENT_UNLIKELY(!word_mutex_known(mutex) || !word_mutex_take(mutex, slot->tid)))
+        return mutex_take(mutex, slot, HOOK_SITE());
+    return lock_acquired(slot, mutex, LOCK_CLASS_MUTEX, lock_hash(mutex), HOOK_SITE());
 }
 
 AGENT_EXPORT int pthread_mutex_trylock(pthread_mutex_t *mutex) {
@@ -72,8 +84,31 @@ AGENT_EXPORT int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock
               agent_real.pthread_mutex_clocklock(mutex, clock, limit), mutex_owner(mutex), WAIT_TIMED);
 }
 
+/* With the lock word where that is known: nobody waits for most of the releases that are recorded. */
+static inline int mutex_give(pthread_mutex_t *mutex) {
+    if (AGENT_UNLIKELY(!word_mutex_known(mutex)))
+        return agent_real.pthread_mutex_unlock(mutex);
+    return word_mutex_give(mutex);
+}
+
+static int mutex_give_object(void *mutex) {
+    return mutex_give(mutex);
+}
+
+static AGENT_COLD int mutex_give_first(pthread_mutex_t *mutex) {
+    agent_slot_prepare();
+    return agent_real.pthread_mutex_unlock(mutex);
+}
+
 AGENT_EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex) {
-    HOOK_RELEASE(mutex, lock_key(mutex, hash_, LOCK_CLASS_MUTEX), agent_real.pthread_mutex_unlock);
+    struct thread_slot *slot = agent_thread.fast;
+    if (AGENT_UNLIKELY(!slot))
+        return mutex_give_first(mutex);
+    uint64_t base = lock_base(mutex, LOCK_CLASS_MUTEX);
+    uint32_t hash = lock_hash(mutex);
+    if (AGENT_UNLIKELY(!lock_release_quiet(slot, base, hash)))
+        return lock_release_around(slot, base, hash, mutex, mutex_give_object);
+    return mutex_give(mutex);
 }
 
 AGENT_EXPORT int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attr) {

@@ -4,16 +4,14 @@
  */
 #include "agent/hook_table.h"
 
-#define NOOP_EXPORT __attribute__((visibility("default")))
-
 #define NOOP_HOOK(type, name, parameters, arguments)                                                         \
-    NOOP_EXPORT type name parameters {                                                                       \
+    AGENT_EXPORT type name parameters {                                                                      \
         if (__builtin_expect(!agent_real.name, 0))                                                           \
             agent_resolve();                                                                                 \
         return agent_real.name arguments;                                                                    \
     }
 #define NOOP_EXIT_HOOK(name, parameters, arguments)                                                          \
-    NOOP_EXPORT void name parameters {                                                                       \
+    AGENT_EXPORT void name parameters {                                                                      \
         if (__builtin_expect(!agent_real.name, 0))                                                           \
             agent_resolve();                                                                                 \
         agent_real.name arguments;                                                                           \

@@ -73,14 +73,14 @@ static AGENT_SLOW void semaphore_wait_end(struct semaphore_wait *wait, int resul
     struct thread_slot *slot = agent_thread.slot;
     if (!wait->announced && agent_ticks() - wait->begin > UNANNOUNCED_WAIT_TICKS) {
         announce(wait, slot); /* another thread was quicker: it did wait */
-        wait->wait.record.begin = wait->begin;
+        wait->wait.record->begin = wait->begin;
     }
     if (wait->announced) {
         lock_wait_end(&wait->wait, slot, flags | lock_wait_flags(result));
     } else if (result == 0) {
         uint32_t hash = lock_hash(wait->semaphore);
-        uint64_t key = lock_key(wait->semaphore, hash, LOCK_CLASS_SEMAPHORE);
-        lock_count_find(slot, key, hash, wait->wait.site)->acquisitions++;
+        uint64_t base = lock_base(wait->semaphore, LOCK_CLASS_SEMAPHORE);
+        lock_use_add(count_obtain(slot, base, hash, wait->wait.site));
     }
     if (result == 0)
         taker_note(wait->semaphore, slot, wait->wait.site);
@@ -123,8 +123,8 @@ AGENT_EXPORT int sem_trywait(sem_t *semaphore) {
     int result = agent_real.sem_trywait(semaphore);
     if (slot && result == 0) {
         uint32_t hash = lock_hash(semaphore);
-        uint64_t key = lock_key(semaphore, hash, LOCK_CLASS_SEMAPHORE);
-        lock_count_find(slot, key, hash, HOOK_SITE())->acquisitions++;
+        uint64_t base = lock_base(semaphore, LOCK_CLASS_SEMAPHORE);
+        lock_use_add(count_obtain(slot, base, hash, HOOK_SITE()));
         taker_note(semaphore, slot, HOOK_SITE());
     }
     return result;

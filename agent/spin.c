@@ -11,7 +11,7 @@ AGENT_EXPORT int pthread_spin_trylock(pthread_spinlock_t *lock) {
 }
 
 AGENT_EXPORT int pthread_spin_unlock(pthread_spinlock_t *lock) {
-    HOOK_RELEASE(lock, lock_key(HOOK_OBJECT(lock), hash_, LOCK_CLASS_SPIN), agent_real.pthread_spin_unlock);
+    HOOK_RELEASE(lock, LOCK_CLASS_SPIN, agent_real.pthread_spin_unlock);
 }
 
 AGENT_EXPORT int pthread_spin_init(pthread_spinlock_t *lock, int shared) {

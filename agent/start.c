@@ -11,16 +11,16 @@
 #include <sys/mman.h>
 
 #include "agent/agent.h"
-#include "agent/lock.h"
+#include "agent/count.h"
 #include "agent/resolve.h"
 #include "agent/syscall.h"
 #include "agent/unwind.h"
+#include "agent/word.h"
 #include "format/hello.h"
 
 _Atomic uint32_t agent_state = AGENT_NONE;
 uint32_t agent_clock_kind = CLOCK_KIND_MONOTONIC;
 uint32_t agent_hold_period = 32;
-uint32_t agent_hold_threshold = UINT32_MAX / 32;
 
 static uint32_t ring_bytes = RING_BYTES_DEFAULT;
 static bool in_fork_child;
@@ -68,11 +68,6 @@ static uint64_t number_parse(const char *text) {
     return number;
 }
 
-static void hold_period_set(uint32_t period) {
-    agent_hold_period = period;
-    agent_hold_threshold = UINT32_MAX / period;
-}
-
 /* Returns false if the options say that the agent is to do nothing. */
 static bool options_read(const char *options) {
     for (const char *at = options; at && *at;) {
@@ -81,8 +76,8 @@ static bool options_read(const char *options) {
             return false;
         if (strncmp(at, "hold=", 5) == 0) {
             number = number_parse(at + 5);
-            if (number >= 1 && number <= 1U << 20)
-                hold_period_set((uint32_t)number);
+            if (number >= 1 && number <= COUNT_PERIOD_MAX)
+                agent_hold_period = (uint32_t)number;
         } else if (strncmp(at, "ring=", 5) == 0) {
             number = number_parse(at + 5);
             if (number >= RING_BYTES_MIN && number <= RING_BYTES_MAX && (number & (number - 1)) == 0)
@@ -130,6 +125,8 @@ static bool agent_bring_up(void) {
     agent_clock_kind = clock_choose();
     uint64_t start_ticks = agent_ticks();
 
+    if (!in_fork_child)
+        word_verify();
     uint32_t flags = in_fork_child ? AGENT_FLAG_FORKED : 0;
     if (!unwind_prepare())
         flags |= AGENT_FLAG_NO_UNWIND;
@@ -165,7 +162,7 @@ static void fork_child(void) {
     in_fork_child = true;
     agent_thread = (struct agent_thread){0};
     agent_directory_clear();
-    lock_filter_forked();
+    filter_forked();
     if (atomic_load_explicit(&agent_state, memory_order_relaxed) != AGENT_OFF)
         atomic_store_explicit(&agent_state, AGENT_NONE, memory_order_relaxed);
 }

@@ -27,10 +27,10 @@ static inline bool take_had(int result) {
         uint32_t hash_ = lock_hash(lock);                                                                    \
         int result_ = try_call;                                                                              \
         if (AGENT_LIKELY(result_ == 0))                                                                      \
-            return lock_acquired(slot_, lock_key(lock, hash_, cls), hash_, HOOK_SITE());                     \
+            return lock_acquired(slot_, lock, cls, hash_, HOOK_SITE());                                      \
         if (result_ != (busy)) {                                                                             \
             if (take_had(result_))                                                                           \
-                lock_acquired(slot_, lock_key(lock, hash_, cls), hash_, HOOK_SITE());                        \
+                lock_acquired(slot_, lock, cls, hash_, HOOK_SITE());                                         \
             return result_;                                                                                  \
         }                                                                                                    \
         struct lock_wait wait_;                                                                              \
@@ -49,23 +49,23 @@ static inline bool take_had(int result) {
             return lock_acquired_nested(lock, cls, HOOK_SITE(), result_);                                    \
         if (take_had(result_)) {                                                                             \
             uint32_t hash_ = lock_hash(lock);                                                                \
-            lock_acquired(slot_, lock_key(lock, hash_, cls), hash_, HOOK_SITE());                            \
+            lock_acquired(slot_, lock, cls, hash_, HOOK_SITE());                                             \
         }                                                                                                    \
         return result_;                                                                                      \
     } while (0)
 
-/* key: expression for the lock's key, may use slot_ and hash_. real: the function that releases it; all of
- * them take one pointer (or what passes as one) and return int. */
-#define HOOK_RELEASE(lock, key, real)                                                                        \
+/* real: the function that releases it; all of them take one pointer (or what passes as one) and return int.
+ */
+#define HOOK_RELEASE(lock, cls, real)                                                                        \
     do {                                                                                                     \
         struct thread_slot *slot_ = agent_slot();                                                            \
         if (AGENT_UNLIKELY(!slot_))                                                                          \
             return real(lock);                                                                               \
         uint32_t hash_ = lock_hash(HOOK_OBJECT(lock));                                                       \
-        uint64_t key_ = key;                                                                                 \
-        if (AGENT_LIKELY(lock_release_quiet(slot_, key_, hash_)))                                            \
+        uint64_t base_ = lock_base(HOOK_OBJECT(lock), cls);                                                  \
+        if (AGENT_LIKELY(lock_release_quiet(slot_, base_, hash_)))                                           \
             return real(lock);                                                                               \
-        return lock_release_around(slot_, key_, hash_, (void *)(uintptr_t)(lock), (int (*)(void *))real);    \
+        return lock_release_around(slot_, base_, hash_, (void *)(uintptr_t)(lock), (int (*)(void *))real);   \
     } while (0)
 
 /* A call that wakes or lets on who waits for object, and holds nothing itself. The time is taken

@@ -113,6 +113,8 @@ static void thread_begin(struct thread_slot *slot, uint64_t stack_bytes) {
     AGENT_SIGNAL_FENCE();
     agent_thread.ring_bytes = agent_slot_ring_bytes(slot);
     slot->counts_mask = SLOT_COUNTS_SMALL - 1;
+    agent_thread.counts = slot_counts_small(slot);
+    agent_thread.counts_mask = SLOT_COUNTS_SMALL - 1;
     agent_thread.counts_evicted = 0;
     agent_thread.random = tid * 2654435761U;
     agent_thread.cost_countdown = (agent_thread.random >> 16) % COST_PERIOD;

@@ -114,14 +114,15 @@ bool thread_count_store(struct recording *recording, struct image *image, struct
                         const struct lock_count *count, int *ret_error) {
     if (!intern_key_is_lock(count->key))
         return false;
+    uint64_t key = lock_count_key(count);
     struct trace_count row = {
-        .lock = intern_lock(recording, image, count->key, count->site),
-        .mode = lock_key_class(count->key),
-        .acquisitions = count->acquisitions,
+        .lock = intern_lock(recording, image, key, lock_count_site(count)),
+        .mode = lock_key_class(key),
+        .acquisitions = lock_count_acquisitions(count),
         .contended = count->contended,
         .hold_ns = image_length(recording, image, count->hold_ticks),
         .hold_samples = count->hold_samples,
-        .hold_maximum = image_length(recording, image, count->hold_maximum),
+        .hold_maximum = image_length(recording, image, lock_count_hold_unpack(count->hold_longest)),
         .wait_ns = image_length(recording, image, count->wait_ticks),
         .contended_hold_ns = image_length(recording, image, count->contended_hold_ticks),
     };
@@ -136,16 +137,15 @@ bool thread_count_store(struct recording *recording, struct image *image, struct
  * the thread never used. The thread may be running: an entry whose key has changed since belongs to
  * another lock by now, and its former one was written to the ring.
  */
-static void counts_harvest(struct recording *recording, struct image *image, struct slab *slab,
-                           struct slot_view *view) {
+static void table_harvest(struct recording *recording, struct image *image, struct slab *slab,
+                          struct slot_view *view, struct lock_count *table, uint32_t places) {
     struct lock_count counts[SLOT_COUNTS];
-    struct thread_slot *slot = view_slot(slab, view);
-    off_t offset = (off_t)((char *)slot - (char *)slab->memory) + SLOT_COUNTS_OFFSET;
-    ssize_t got = pread(slab->fd, counts, sizeof(counts), offset);
+    ssize_t got =
+        pread(slab->fd, counts, places * sizeof(counts[0]), (off_t)((char *)table - (char *)slab->memory));
     for (size_t i = 0; got > 0 && i < (size_t)got / sizeof(counts[0]); i++) {
         if (counts[i].key == 0)
             continue;
-        if (__atomic_load_n(&slot_counts(slot)[i].key, __ATOMIC_ACQUIRE) != counts[i].key)
+        if (__atomic_load_n(&table[i].key, __ATOMIC_ACQUIRE) != counts[i].key)
             continue;
         int error = 0;
         if (!thread_count_store(recording, image, view, &counts[i], &error))
@@ -153,6 +153,14 @@ static void counts_harvest(struct recording *recording, struct image *image, str
         else if (error != 0)
             view->unstored++;
     }
+}
+
+static void counts_harvest(struct recording *recording, struct image *image, struct slab *slab,
+                           struct slot_view *view) {
+    struct thread_slot *slot = view_slot(slab, view);
+    table_harvest(recording, image, slab, view, slot_counts_small(slot), SLOT_COUNTS_SMALL);
+    if (slot->counts_mask != SLOT_COUNTS_SMALL - 1)
+        table_harvest(recording, image, slab, view, slot_counts(slot), SLOT_COUNTS);
 }
 
 /* Makes emitted = stored + lost true, and what it took visible. */
@@ -210,12 +218,12 @@ void slot_reclaim(struct slab *slab, struct slot_view *view) {
     struct thread_slot *slot = view_slot(slab, view);
     uint32_t generation = slot->generation;
     size_t offset = (size_t)((char *)slot - (char *)slab->memory);
-    /* The header's page stays: with it gone the slot would read as FREE before it is ready. */
-    if (fallocate(slab->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(offset + SLOT_COUNTS_OFFSET),
-                  slab->header.slot_bytes - SLOT_COUNTS_OFFSET) != 0)
-        memset((char *)slot + SLOT_COUNTS_OFFSET, 0, SLOT_RING_OFFSET - SLOT_COUNTS_OFFSET);
+    /* The first page stays: with it gone the slot would read as FREE before it is ready. */
+    if (fallocate(slab->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(offset + SLOT_FIRST_BYTES),
+                  slab->header.slot_bytes - SLOT_FIRST_BYTES) != 0)
+        memset((char *)slot + SLOT_FIRST_BYTES, 0, SLOT_RING_OFFSET - SLOT_FIRST_BYTES);
     memset((char *)slot + offsetof(struct thread_slot, tid), 0,
-           sizeof(*slot) - offsetof(struct thread_slot, tid));
+           SLOT_FIRST_BYTES - offsetof(struct thread_slot, tid));
     slot->generation = generation;
     memset(view, 0, sizeof(*view));
     atomic_store_explicit(&slot->state, SLOT_FREE, memory_order_release); /* [SLOT-STATE] */

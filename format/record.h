@@ -107,20 +107,50 @@ struct record_release {
 };
 
 /*
- * What one thread did with one lock, as kept in struct thread_slot.counts and as written to the
- * ring when its place there is needed for another lock. All numbers are deltas: add them up.
+ * What one thread did with one lock: one cache line, kept in a slot's table and written to the ring when its
+ * place there is needed for another lock. All numbers are deltas: add them up. Read with the functions below.
  */
 struct lock_count {
-    uint64_t key;  /* 0: an empty entry */
-    uint64_t site; /* pc of the first acquisition in this entry */
-    uint64_t acquisitions;
-    uint64_t hold_ticks;   /* sum over hold_samples timed holds of acquisitions that did not wait */
-    uint64_t hold_maximum; /* longest timed hold, ticks */
-    uint32_t hold_samples;
-    uint32_t contended;            /* acquisitions that waited */
-    uint64_t wait_ticks;           /* sum of those waits: known even where the wait's record was lost */
+    uint64_t key;        /* of generation 0; 0: an empty entry */
+    uint64_t uses;       /* bits 0..52 acquisitions, 53..63 the key's generation */
+    uint64_t site;       /* bits 0..47 pc of the first acquisition in this entry, 48..63 the agent's own */
+    uint64_t hold_ticks; /* sum over hold_samples timed holds of acquisitions that did not wait */
+    uint64_t wait_ticks; /* sum of waits: known even where a wait's record was lost */
     uint64_t contended_hold_ticks; /* sum over the holds of contended acquisitions: all are timed */
+    uint32_t hold_longest;         /* longest timed hold, see lock_count_hold_pack() */
+    uint32_t hold_samples;
+    uint32_t contended; /* acquisitions that waited */
+    uint32_t epoch;     /* the agent's own */
 };
+
+#define LOCK_COUNT_USES_BITS 53
+#define LOCK_COUNT_SITE_BITS 48
+#define LOCK_COUNT_HOLD_COARSE 0x80000000U
+#define LOCK_COUNT_HOLD_SHIFT 14
+
+static inline uint64_t lock_count_key(const struct lock_count *count) {
+    return count->key | (count->uses >> LOCK_COUNT_USES_BITS) << LOCK_KEY_ADDRESS_BITS;
+}
+static inline uint64_t lock_count_acquisitions(const struct lock_count *count) {
+    return count->uses & ((1ULL << LOCK_COUNT_USES_BITS) - 1);
+}
+static inline uint64_t lock_count_site(const struct lock_count *count) {
+    return count->site & ((1ULL << LOCK_COUNT_SITE_BITS) - 1);
+}
+/* Ticks in 32 bits: as they are below 2^31, else in units of 2^14 with the top bit set. Packed holds compare
+ * as the holds do. */
+static inline uint32_t lock_count_hold_pack(uint64_t ticks) {
+    if (ticks < LOCK_COUNT_HOLD_COARSE)
+        return (uint32_t)ticks;
+    uint64_t coarse = ticks >> LOCK_COUNT_HOLD_SHIFT;
+    return LOCK_COUNT_HOLD_COARSE |
+           (coarse < LOCK_COUNT_HOLD_COARSE ? (uint32_t)coarse : LOCK_COUNT_HOLD_COARSE - 1);
+}
+static inline uint64_t lock_count_hold_unpack(uint32_t packed) {
+    if (!(packed & LOCK_COUNT_HOLD_COARSE))
+        return packed;
+    return (uint64_t)(packed & ~LOCK_COUNT_HOLD_COARSE) << LOCK_COUNT_HOLD_SHIFT;
+}
 
 struct record_count {
     struct record_header header;

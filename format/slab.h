@@ -6,13 +6,15 @@
  *
  *   offset 0                       struct slab_header   (SLAB_HEADER_BYTES)
  *   SLAB_HEADER_BYTES + i * slot_bytes
- *       + SLOT_HEADER_OFFSET       struct thread_slot   4 KiB
- *       + SLOT_COUNTS_OFFSET       struct lock_count[SLOT_COUNTS]  16 KiB; a thread that uses few
- *                                  locks keeps to the first SLOT_COUNTS_SMALL of them
- *       + SLOT_PRIVATE_OFFSET      the agent's own, nothing for a reader  8 KiB
+ *       + 0                        struct thread_slot
+ *       + SLOT_COUNTS_SMALL_OFFSET struct lock_count[SLOT_COUNTS_SMALL]: all that a thread which uses few
+ *                                  locks needs
+ *       + SLOT_PRIVATE_OFFSET      the agent's own, nothing for a reader
+ *       + SLOT_COUNTS_OFFSET       struct lock_count[SLOT_COUNTS]  16 KiB, instead of the small table
  *       + SLOT_RING_OFFSET         the ring's bytes, slab_header.ring_bytes
  *
- * Pages that nobody touched cost nothing, so a thread that never contends costs 8 KiB or less.
+ * Pages that nobody touched cost nothing. What every thread touches lies in the first; with that and the
+ * ring's first page a thread that waits and uses few locks gets by: 8 KiB.
  *
  * A reader treats all of it as hostile: it takes the geometry once, checks it with
  * slab_geometry_check(), keeps its own copy, and never follows an offset it did not compute.
@@ -44,14 +46,15 @@
 #include "format/record.h"
 
 #define SLAB_MAGIC 0x31424c5354494157ULL /* "WAITSLB1" read as little endian */
-#define SLAB_VERSION 1U
+#define SLAB_VERSION 2U
 #define SLAB_HEADER_BYTES 8192U
-#define SLOT_HEADER_OFFSET 0U
-#define SLOT_COUNTS_OFFSET 4096U
-#define SLOT_PRIVATE_OFFSET 20480U
-#define SLOT_RING_OFFSET 28672U
+#define SLOT_COUNTS_SMALL_OFFSET 1024U
+#define SLOT_PRIVATE_OFFSET 2048U
+#define SLOT_COUNTS_OFFSET 8192U
+#define SLOT_RING_OFFSET 24576U
+#define SLOT_FIRST_BYTES 4096U /* the page that every thread touches */
+#define SLOT_COUNTS_SMALL 16U
 #define SLOT_COUNTS 256U
-#define SLOT_COUNTS_SMALL 64U /* one page */
 #define SLOT_HELD 24U
 #define SLAB_SLOTS_MAX 4096U
 #define RING_BYTES_DEFAULT 1048576U
@@ -111,14 +114,20 @@ struct ring_state {
     char pad1[56];
 };
 
-/* A lock the thread holds now. Other threads read it racily to learn where it was taken: they
- * accept the site only if key matches before and after reading [HELD-READ]. */
+/*
+ * A lock the thread holds now. Other threads read it racily to learn where it was taken: they accept the
+ * site only if key matches before and after reading [HELD-READ].
+ *   key     of generation 0; HELD_DUE: something is to be done at its release
+ *   due     only with HELD_DUE. Up to HELD_PENDING_MAX: the place of a wait to be recorded, counted from 1;
+ *           above: ticks when it was taken
+ */
 struct held_lock {
     _Atomic uint64_t key;
     _Atomic uint64_t site; /* return address of the locking call */
-    uint64_t since;        /* ticks, 0 if this hold is not timed */
-    uint64_t pending;      /* the agent's own: index+1 of a wait to be recorded at release */
+    uint64_t due;
 };
+#define HELD_DUE (1ULL << LOCK_KEY_ADDRESS_BITS)
+#define HELD_PENDING_MAX 64U
 
 struct thread_slot {
     _Atomic uint32_t state; /* enum slot_state, [SLOT-STATE] */
@@ -130,7 +139,8 @@ struct thread_slot {
     uint64_t start_routine; /* address given to pthread_create, 0: main or unknown */
     uint64_t creator_stack; /* hash, defined in the creator's ring; 0: unknown */
     uint64_t cpu_ns;        /* thread CPU time, set when it exits; 0 before */
-    uint32_t counts_mask;   /* the agent's own: places of the count table in use, less one */
+    uint32_t counts_mask;   /* places of the count table in use, less one: SLOT_COUNTS_SMALL - 1, later
+                             * SLOT_COUNTS - 1 */
     char name[THREAD_NAME_BYTES];
 
     /* What it waits for at this moment, for snapshots. key 0: nothing. [NOW] now_key is stored with release
@@ -160,13 +170,17 @@ struct thread_slot {
 };
 
 _Static_assert(sizeof(struct slab_header) <= SLAB_HEADER_BYTES, "slab header");
-_Static_assert(sizeof(struct thread_slot) <= SLOT_COUNTS_OFFSET, "slot header");
-_Static_assert(sizeof(struct lock_count) == 64 &&
-                   SLOT_COUNTS * 64 == SLOT_PRIVATE_OFFSET - SLOT_COUNTS_OFFSET,
-               "counts fill their pages");
+_Static_assert(sizeof(struct thread_slot) <= SLOT_COUNTS_SMALL_OFFSET, "slot header");
+_Static_assert(sizeof(struct lock_count) == 64 && SLOT_COUNTS_SMALL_OFFSET % 64 == 0 &&
+                   SLOT_COUNTS_SMALL_OFFSET + SLOT_COUNTS_SMALL * 64 <= SLOT_PRIVATE_OFFSET &&
+                   SLOT_COUNTS_OFFSET + SLOT_COUNTS * 64 <= SLOT_RING_OFFSET,
+               "a count is a cache line, and the tables have room");
 
 static inline struct thread_slot *slab_slot(void *slab, uint32_t slot_bytes, uint32_t index) {
     return (struct thread_slot *)((char *)slab + SLAB_HEADER_BYTES + (size_t)slot_bytes * index);
+}
+static inline struct lock_count *slot_counts_small(struct thread_slot *slot) {
+    return (struct lock_count *)((char *)slot + SLOT_COUNTS_SMALL_OFFSET);
 }
 static inline struct lock_count *slot_counts(struct thread_slot *slot) {
     return (struct lock_count *)((char *)slot + SLOT_COUNTS_OFFSET);

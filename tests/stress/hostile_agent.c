@@ -130,7 +130,7 @@ static int target_honest(uint64_t seconds) {
     for (int n = 0; fake_now() < end; n++) {
         fake_wait_sure(&fake, slot, HONEST_KEY, 4711, slot->tid);
         slot_counts(slot)[0].key = HONEST_KEY;
-        slot_counts(slot)[0].acquisitions++;
+        slot_counts(slot)[0].uses++;
         if (n % 100 == 0)
             usleep(500);
     }
@@ -140,7 +140,7 @@ static int target_honest(uint64_t seconds) {
     FILE *file = fopen(path, "w");
     if (!file)
         return 98;
-    fprintf(file, "%llu\n", (unsigned long long)slot_counts(slot)[0].acquisitions);
+    fprintf(file, "%llu\n", (unsigned long long)slot_counts(slot)[0].uses);
     fclose(file);
     return 0;
 }

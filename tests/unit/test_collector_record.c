@@ -41,14 +41,14 @@ static int target_normal(void) {
     }
     struct record_release release = {.key = KEY(0x1000), .time = __rdtsc(), .since = __rdtsc() - 5000};
     fake_record_sure(&fake, slots[0], &release, RECORD_RELEASE, sizeof(release));
-    struct record_count count = {.count = {.key = KEY(0x1000), .acquisitions = 1000, .contended = 10}};
+    struct record_count count = {.count = {.key = KEY(0x1000), .uses = 1000, .contended = 10}};
     fake_record_sure(&fake, slots[0], &count, RECORD_COUNT, sizeof(count));
     /* One thread ends by itself, with counts to harvest; the others are there when the process ends. */
     for (uint32_t i = 0; i < NORMAL_THREADS; i++) {
         struct lock_count *counts = slot_counts(slots[i]);
         for (uint32_t k = 0; k < SLOT_COUNTS; k++)
             counts[k] = (struct lock_count){
-                .key = KEY(0x1000 + 64 * k), .site = 0x400100, .acquisitions = 7 + k, .contended = 1};
+                .key = KEY(0x1000 + 64 * k), .site = 0x400100, .uses = 7 + k, .contended = 1};
     }
     fake_thread_end(slots[0]);
     return 7;
@@ -122,7 +122,7 @@ static void *reuse_run(void *argument) {
     reuse->wrong = slot->generation != reuse->number / REUSED_SLOTS + 1 || slot_counts(slot)[0].key != 0 ||
                    slot->emitted != 0 || slot->ring.head != 0;
     fake_wait_sure(reuse->fake, slot, KEY(0x1000), 0, 0);
-    slot_counts(slot)[0] = (struct lock_count){.key = KEY(0x1000), .acquisitions = 3};
+    slot_counts(slot)[0] = (struct lock_count){.key = KEY(0x1000), .uses = 3};
     fake_thread_end(slot);
     return NULL;
 }

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: MIT */
+#include "agent/word.h"
+
+#include <errno.h>
+#include <linux/futex.h>
+#include <time.h>
+
+#include "agent/agent.h"
+#include "agent/syscall.h"
+
+int word_mutex_kind = WORD_MUTEX_UNKNOWN;
+unsigned word_readers_limit;
+
+void word_mutex_wake(pthread_mutex_t *mutex) {
+    AGENT_SYSCALL_3(SYS_futex, &mutex->__data.__lock, FUTEX_WAKE_PRIVATE, 1);
+}
+
+static bool mutex_is(const pthread_mutex_t *mutex, int lock, int owner, unsigned users) {
+    return mutex->__data.__kind == 0 && mutex->__data.__lock == lock && mutex->__data.__owner == owner &&
+           mutex->__data.__nusers == users;
+}
+
+static const struct timespec LONG_PAST = {1, 0};
+
+static bool mutex_verify(void) {
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    int tid = (int)agent_tid();
+
+    /* What the real functions make of it. */
+    if (agent_real.pthread_mutex_lock(&mutex) != 0 || !mutex_is(&mutex, 1, tid, 1))
+        return false;
+    if (agent_real.pthread_mutex_unlock(&mutex) != 0 || !mutex_is(&mutex, 0, 0, 0))
+        return false;
+    if (agent_real.pthread_mutex_trylock(&mutex) != 0 || !mutex_is(&mutex, 1, tid, 1))
+        return false;
+    /* Who waits says so in the word, and it stays there. */
+    if (agent_real.pthread_mutex_timedlock(&mutex, &LONG_PAST) != ETIMEDOUT || !mutex_is(&mutex, 2, tid, 1))
+        return false;
+    if (agent_real.pthread_mutex_unlock(&mutex) != 0 || !mutex_is(&mutex, 0, 0, 0))
+        return false;
+    /* What they make of ours. */
+    if (!word_mutex_take(&mutex, (uint32_t)tid) || !mutex_is(&mutex, 1, tid, 1) ||
+        word_mutex_take(&mutex, (uint32_t)tid) || agent_real.pthread_mutex_trylock(&mutex) != EBUSY)
+        return false;
+    if (agent_real.pthread_mutex_unlock(&mutex) != 0 || !mutex_is(&mutex, 0, 0, 0))
+        return false;
+    if (agent_real.pthread_mutex_lock(&mutex) != 0)
+        return false;
+    word_mutex_give(&mutex);
+    return mutex_is(&mutex, 0, 0, 0);
+}
+
+static bool rwlock_verify(void) {
+    pthread_rwlock_t lock = PTHREAD_RWLOCK_INITIALIZER;
+    const unsigned *readers = &lock.__data.__readers;
+
+    if (agent_real.pthread_rwlock_rdlock(&lock) != 0 || *readers != WORD_READER)
+        return false;
+    if (!word_rwlock_read_take(&lock) || *readers != 2 * WORD_READER)
+        return false;
+    if (agent_real.pthread_rwlock_trywrlock(&lock) != EBUSY)
+        return false;
+    if (agent_real.pthread_rwlock_unlock(&lock) != 0 || *readers != WORD_READER)
+        return false;
+    if (!word_rwlock_read_give(&lock) || *readers != 0 || word_rwlock_read_give(&lock))
+        return false;
+    /* A writer shows in the low bits as long as it has the lock. */
+    if (agent_real.pthread_rwlock_wrlock(&lock) != 0 || !(*readers & WORD_WRITER_MASK))
+        return false;
+    if (word_rwlock_read_take(&lock) || word_rwlock_read_give(&lock))
+        return false;
+    /* And leaves the write phase behind, which only a real reader may end. */
+    return agent_real.pthread_rwlock_unlock(&lock) == 0 && *readers < WORD_READER;
+}
+
+void word_verify(void) {
+    if (agent_real.pthread_mutex_lock && agent_real.pthread_mutex_timedlock && mutex_verify())
+        word_mutex_kind = 0;
+    word_readers_limit = WORD_READERS_MAX; /* for the check's own operations */
+    if (!agent_real.pthread_rwlock_wrlock || !rwlock_verify())
+        word_readers_limit = 0;
+}
