@@ -66,7 +66,8 @@ struct agent_private {
     /* Waits under way or to be written at the release of what they waited for. key 0: a free place. */
     struct record_wait pending[AGENT_PENDING_MAX];
     uint64_t pending_sites[AGENT_PENDING_MAX];
-    uint64_t seen[AGENT_SEEN_STACKS]; /* stacks this thread has defined in its ring */
+    uint64_t pending_words[AGENT_PENDING_MAX]; /* of the filter, once the wait was announced */
+    uint64_t seen[AGENT_SEEN_STACKS];          /* stacks this thread has defined in its ring */
     struct {
         uint64_t base, site;
         uint32_t hash;

@@ -11,9 +11,7 @@ AGENT_SLOW bool condition_wait_begin(struct condition_wait *wait, const void *co
     lock_wait_begin(&wait->wait, slot, condition, LOCK_CLASS_CONDITION, lock_hash(condition), site, 0, 0);
     wait->wait.record->mutex = filter_key(wait->mutex, filter_load(mutex_hash));
 
-    struct lock_release release;
-    if (lock_release_begin(slot, wait->mutex, mutex_hash, &release))
-        lock_release_record(slot, &release); /* after the real call would be after the sleep */
+    lock_release_before(slot, wait->mutex, mutex_hash);
     return true;
 }
 

@@ -1,13 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 #include "agent/count.h"
 
+#include <string.h>
+
 #define COUNT_SET 4U
 #define EVICTIONS_BEFORE_GROWTH 32U
 
 static void count_evict(struct thread_slot *slot, struct lock_count *place) {
-    struct record_count *record = agent_record_reserve(slot, RECORD_COUNT, sizeof(*record));
+    bool waited = place->wait_ticks != 0 || place->contended != 0;
+    uint32_t bytes = waited ? (uint32_t)sizeof(*place) : LOCK_COUNT_SHORT_BYTES;
+    struct record_count *record =
+        agent_record_reserve(slot, RECORD_COUNT, (uint32_t)sizeof(struct record_header) + bytes);
     if (record) {
-        record->count = *place;
+        memcpy(&record->count, place, bytes);
         agent_record_commit(slot);
     }
     place->key = 0;

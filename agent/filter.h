@@ -64,9 +64,14 @@ static inline uint64_t filter_key(uint64_t base, uint64_t word) {
 static inline uint32_t filter_waiters(uint64_t word) {
     return (uint32_t)(word >> LOCK_KEY_GENERATION_BITS) & ((1U << FILTER_WAITERS_BITS) - 1);
 }
-static inline void filter_waiter_add(uint32_t hash) {
-    atomic_fetch_add_explicit(filter_word(hash), FILTER_WAITER + FILTER_BEGUN,
-                              memory_order_relaxed); /* [FILTER-WAITERS] */
+static inline uint32_t filter_begun(uint64_t word) {
+    return (uint32_t)(word >> 32);
+}
+/* Returns the word with this waiter in it. */
+static inline uint64_t filter_waiter_add(uint32_t hash) {
+    uint64_t one = FILTER_WAITER + FILTER_BEGUN;
+    return atomic_fetch_add_explicit(filter_word(hash), one, memory_order_relaxed) +
+           one; /* [FILTER-WAITERS] */
 }
 static inline void filter_waiter_remove(uint32_t hash) {
     atomic_fetch_sub_explicit(filter_word(hash), FILTER_WAITER, memory_order_relaxed); /* [FILTER-WAITERS] */

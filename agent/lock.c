@@ -117,91 +117,140 @@ static void held_remove(struct thread_slot *slot, uint32_t at, uint32_t depth) {
     atomic_store_explicit(&slot->held_depth, depth - 1, memory_order_relaxed);
 }
 
-bool lock_release_begin(struct thread_slot *slot, uint64_t base, uint32_t hash,
-                        struct lock_release *ret_release) {
-    if (lock_release_quiet(slot, base, hash))
-        return false;
-    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed);
-    uint64_t word = filter_load(hash);
-    struct lock_release release = {
-        .base = base, .hash = hash, .begun = (uint32_t)(word >> 32), .waiters = filter_waiters(word)};
+/* What a release found out before the real call. */
+struct lock_release {
+    uint64_t base, site;
+    uint64_t since; /* ticks, 0: not timed */
+    uint32_t hash;
+    uint32_t place;  /* of the wait in agent_private.pending, counted from 1; 0: none */
+    uint32_t before; /* waiters that the filter knew of before the real call */
+    enum lock_asks asks;
+};
 
+static void release_begin(struct thread_slot *slot, struct lock_release *release) {
+    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed);
     uint32_t at = depth < SLOT_HELD ? depth : SLOT_HELD;
-    while (at > 0 &&
-           (atomic_load_explicit(&slot->held[at - 1].key, memory_order_relaxed) & ~HELD_DUE) != base)
+    uint64_t key = 0;
+    while (at > 0) {
+        key = atomic_load_explicit(&slot->held[at - 1].key, memory_order_relaxed);
+        if ((key & ~HELD_DUE) == release->base)
+            break;
         at--;
+    }
     if (at == 0) { /* taken by another thread, before the agent came, or too deep to be kept */
         if (depth > SLOT_HELD)
             atomic_store_explicit(&slot->held_depth, depth - 1, memory_order_relaxed);
-    } else {
-        struct held_lock *held = &slot->held[at - 1];
-        release.site = atomic_load_explicit(&held->site, memory_order_relaxed);
-        if (atomic_load_explicit(&held->key, memory_order_relaxed) & HELD_DUE) {
-            if (held->due > HELD_PENDING_MAX) {
-                release.since = held->due;
-            } else {
-                release.place = (uint32_t)held->due;
-                struct record_wait *wait = &agent_private(slot)->pending[release.place - 1];
-                release.since = wait->end;
-                /* Else it is the wait on a condition whose mutex this is. */
-                release.contended = lock_key_address(wait->key) == lock_key_address(base);
-                release.leaves = release.contended && waiter_leaves_at_release(lock_key_class(wait->key));
-                release.waiters -= release.leaves && release.waiters ? 1 : 0;
-                if (!release.contended)
-                    release.since = 0;
-            }
-        }
-        held_remove(slot, at - 1, depth);
+        return;
     }
-    if (!release.since && !release.place && !release.waiters)
-        return false;
-    /* One clock inside a critical section: where its beginning read one already, this one is read after the
-     * real call, and the model bounds it by the next holder's acquisition. */
-    if (!release.since && release.waiters)
-        release.time = agent_ticks();
-    *ret_release = release;
-    return true;
+    struct held_lock *held = &slot->held[at - 1];
+    release->site = atomic_load_explicit(&held->site, memory_order_relaxed);
+    if (key & HELD_DUE) {
+        if (held->due > HELD_PENDING_MAX)
+            release->since = held->due;
+        else
+            release->place = (uint32_t)held->due;
+    }
+    held_remove(slot, at - 1, depth);
 }
 
-static bool release_is_news(const struct lock_release *release) {
-    bool told = agent_thread.told_base == release->base && agent_thread.told_begun == release->begun &&
-                agent_thread.told_quiet != 0;
-    agent_thread.told_base = release->base;
-    agent_thread.told_begun = release->begun;
+static bool release_is_news(uint64_t base, uint32_t begun) {
+    bool told =
+        agent_thread.told_base == base && agent_thread.told_begun == begun && agent_thread.told_quiet != 0;
+    agent_thread.told_base = base;
+    agent_thread.told_begun = begun;
     agent_thread.told_quiet = told ? agent_thread.told_quiet - 1 : RELEASES_QUIET;
     return !told;
 }
 
-AGENT_SLOW void lock_release_record(struct thread_slot *slot, const struct lock_release *release) {
-    uint64_t time = release->time ? release->time : agent_ticks();
-    uint64_t held = release->since && time > release->since ? time - release->since : 0;
+/* Busy. */
+static void release_write(struct thread_slot *slot, uint64_t base, uint64_t word, uint64_t time,
+                          uint64_t since, uint32_t waiters) {
+    if (release_is_news(base, filter_begun(word)))
+        agent_record_release(slot, filter_key(base, word), time, since, agent_stack(slot), 0, waiters);
+}
+
+AGENT_SLOW int lock_release_tell(struct thread_slot *slot, uint64_t base, uint32_t hash, int result) {
+    uint64_t time = agent_ticks(), word = filter_load(hash);
+    uint32_t waiters = filter_waiters(word);
     agent_busy_enter();
-    if (release->leaves)
+    release_write(slot, base, word, time, 0, waiters ? waiters : 1);
+    agent_busy_leave();
+    return result;
+}
+
+/* A hold whose turn it was to be timed, that nobody has waited for: every one if all holds are timed. */
+static void release_timed(struct thread_slot *slot, const struct lock_release *release, uint64_t held) {
+    struct lock_count *count = count_place_of(release->base, release->hash);
+    if (AGENT_UNLIKELY(!count_is_good(count, release->base)))
+        count = count_obtain(slot, release->base, release->hash, release->site);
+    count_hold(count, held, false);
+}
+
+/* The wait of which this is the release; NULL if the acquisition did not wait, or if what is pending is the
+ * wait on a condition whose mutex this is. */
+static const struct record_wait *release_wait(struct thread_slot *slot, const struct lock_release *release) {
+    if (!release->place)
+        return NULL;
+    const struct record_wait *wait = &agent_private(slot)->pending[release->place - 1];
+    return lock_key_address(wait->key) == lock_key_address(release->base) ? wait : NULL;
+}
+
+/* How many others waited when the lock was released. After a wait the lock's word says that somebody sleeps
+ * whether or not that is so; then somebody did if others were waiting beside this thread, or have begun
+ * since. */
+static uint32_t release_waiters(struct thread_slot *slot, const struct lock_release *release, uint64_t word,
+                                bool waited, bool announced) {
+    uint32_t waiters = filter_waiters(word);
+    if (release->before > waiters)
+        waiters = release->before;
+    if (announced && waiters > 0)
+        waiters--;
+    if (waiters > 0 || release->asks != LOCK_ASKS_SLEPT)
+        return waiters;
+    uint64_t then = waited ? agent_private(slot)->pending_words[release->place - 1] : 0;
+    return !waited || filter_waiters(then) > 1 || filter_begun(then) != filter_begun(word);
+}
+
+static void release_end(struct thread_slot *slot, struct lock_release *release) {
+    uint64_t time = agent_ticks(), word = filter_load(release->hash);
+    const struct record_wait *wait = release_wait(slot, release);
+    bool announced = wait && waiter_leaves_at_release(lock_key_class(wait->key));
+    uint32_t waiters = release_waiters(slot, release, word, wait != NULL, announced);
+    if (!release->place && waiters == 0) {
+        if (release->since)
+            release_timed(slot, release, time > release->since ? time - release->since : 0);
+        return;
+    }
+    agent_busy_enter();
+    if (wait)
+        release->since = wait->end;
+    if (announced)
         filter_waiter_remove(release->hash);
     if (release->place)
         pending_write(slot, release->place);
     if (release->since)
-        count_hold(count_obtain(slot, release->base, release->hash, release->site), held, release->contended);
-    if (release->waiters && release_is_news(release))
-        agent_record_release(slot, filter_key(release->base, filter_load(release->hash)), time,
-                             release->since, agent_stack(slot), 0, release->waiters);
+        count_hold(count_obtain(slot, release->base, release->hash, release->site),
+                   time > release->since ? time - release->since : 0, wait != NULL);
+    if (waiters)
+        release_write(slot, release->base, word, time, release->since, waiters);
     agent_busy_leave();
 }
 
 AGENT_SLOW int lock_release_around(struct thread_slot *slot, uint64_t base, uint32_t hash, void *lock,
-                                   int (*real)(void *lock)) {
-    uint64_t since = lock_release_timed_begin(slot, base, hash);
-    if (since) {
-        int result = real(lock);
-        lock_release_timed(slot, base, hash, since);
-        return result;
-    }
-    struct lock_release release;
-    bool due = lock_release_begin(slot, base, hash, &release);
+                                   int (*real)(void *lock), enum lock_asks asks) {
+    struct lock_release release = {.base = base, .hash = hash, .asks = asks};
+    if (asks == LOCK_ASKS_FILTER)
+        release.before = lock_waiters(hash);
+    release_begin(slot, &release);
     int result = real(lock);
-    if (due)
-        lock_release_record(slot, &release);
+    release_end(slot, &release);
     return result;
+}
+
+void lock_release_before(struct thread_slot *slot, uint64_t base, uint32_t hash) {
+    struct lock_release release = {.base = base, .hash = hash, .asks = LOCK_ASKS_FILTER};
+    release_begin(slot, &release);
+    release_end(slot, &release);
 }
 
 uint64_t lock_held_site(struct thread_slot *owner, const void *lock) {
@@ -227,11 +276,13 @@ void lock_wait_begin(struct lock_wait *wait, struct thread_slot *slot, const voi
     wait->site = site;
     wait->place = pending_take(slot);
     wait->record = wait->place ? &agent_private(slot)->pending[wait->place - 1] : &wait->own;
-    if (wait->place)
+    uint64_t word = filter_waiter_add(hash);
+    if (wait->place) {
         agent_private(slot)->pending_sites[wait->place - 1] = site;
-    filter_waiter_add(hash);
+        agent_private(slot)->pending_words[wait->place - 1] = word;
+    }
     struct record_wait *record = wait->record;
-    *record = (struct record_wait){.key = lock_key(lock, hash, cls), .owner_site = owner_site};
+    *record = (struct record_wait){.key = filter_key(wait->base, word), .owner_site = owner_site};
     record->begin = agent_ticks();
     if (owner_tid) {
         record->header.value = owner_tid;

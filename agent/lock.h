@@ -67,74 +67,49 @@ static inline int lock_acquired(struct thread_slot *slot, const void *lock, enum
  * counted once the interrupted thread leaves it. result: of the call that took the lock. Returns it. */
 AGENT_SLOW int lock_acquired_nested(const void *lock, enum lock_class cls, uint64_t site, int result);
 
-/* What a release found out before the real call, to be recorded after it. */
-struct lock_release {
-    uint64_t base, site;
-    uint64_t since; /* ticks, 0: not timed */
-    uint64_t time;  /* ticks before the real call, 0: to be read after it */
-    uint32_t waiters;
-    uint32_t begun; /* waits ever begun for locks of this hash */
-    uint32_t place; /* of the wait in agent_private.pending, counted from 1; 0: none */
-    uint32_t hash;
-    bool contended; /* the acquisition had waited */
-    bool leaves;    /* and is still announced as a waiter */
-};
+/* --- releases ----------------------------------------------------------------------------------- */
 
 /*
- * Takes the lock off the held-stack if there is nothing to record about its release; else returns false
- * and changes nothing.
+ * Before the real call the lock is taken off the held-stack, and little else is done: the clock is read after
+ * it, and the model bounds a release by the next holder's acquisition. Whether others wait has to be asked
+ * before, for the thread that is woken may come, release and be gone before this one is on again. Where the
+ * lock's own word tells, the filter is left alone until after: waiters write to it.
+ */
+
+/* Takes the lock off the held-stack if it was the last taken and there is nothing to do but that; else
+ * returns false and changes nothing. */
+static inline bool lock_release_pop(struct thread_slot *slot, uint64_t base) {
+    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed) - 1;
+    if (AGENT_UNLIKELY(depth >= SLOT_HELD ||
+                       atomic_load_explicit(&slot->held[depth].key, memory_order_relaxed) != base))
+        return false;
+    atomic_store_explicit(&slot->held_depth, depth, memory_order_relaxed);
+    return true;
+}
+
+/*
+ * The lock was released and others wait: tells of it. Returns result.
  *
  * While a waiter is on its way from the kernel, the thread that released the lock may take and release it
  * many times more, and each release would name the same holder for the same wait. A thread that has told
  * of a release of this lock is quiet about the next ones until another wait begins, or for RELEASES_QUIET.
  */
 #define RELEASES_QUIET 15U
+AGENT_SLOW int lock_release_tell(struct thread_slot *slot, uint64_t base, uint32_t hash, int result);
 
-static inline bool lock_release_quiet(struct thread_slot *slot, uint64_t base, uint32_t hash) {
-    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed) - 1;
-    if (AGENT_UNLIKELY(depth >= SLOT_HELD ||
-                       atomic_load_explicit(&slot->held[depth].key, memory_order_relaxed) != base))
-        return false;
-    uint64_t word = filter_load(hash);
-    if (AGENT_UNLIKELY(filter_waiters(word) != 0)) {
-        if (agent_thread.told_base != base || agent_thread.told_begun != (uint32_t)(word >> 32) ||
-            agent_thread.told_quiet == 0)
-            return false;
-        agent_thread.told_quiet--;
-    }
-    atomic_store_explicit(&slot->held_depth, depth, memory_order_relaxed);
-    return true;
-}
+/* Who is known to wait for a lock that is about to be released. */
+enum lock_asks {
+    LOCK_ASKS_FILTER, /* the filter knows */
+    LOCK_ASKS_SLEPT,  /* by the lock's word: somebody sleeps, or slept when this thread took it */
+    LOCK_ASKS_NOBODY, /* by the lock's word: nobody sleeps; somebody may be about to */
+};
 
-/* Likewise where all that there is to do is to time the hold: ticks when it began, else 0. To be followed by
- * lock_release_timed() after the real call. */
-static inline uint64_t lock_release_timed_begin(struct thread_slot *slot, uint64_t base, uint32_t hash) {
-    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed) - 1;
-    if (depth >= SLOT_HELD ||
-        atomic_load_explicit(&slot->held[depth].key, memory_order_relaxed) != (base | HELD_DUE) ||
-        slot->held[depth].due <= HELD_PENDING_MAX || lock_waiters(hash) != 0)
-        return 0;
-    atomic_store_explicit(&slot->held_depth, depth, memory_order_relaxed);
-    return slot->held[depth].due;
-}
-static inline void lock_release_timed(struct thread_slot *slot, uint64_t base, uint32_t hash,
-                                      uint64_t since) {
-    uint64_t time = agent_ticks();
-    struct lock_count *count = count_place_of(base, hash);
-    if (AGENT_UNLIKELY(!count_is_good(count, base)))
-        count = count_obtain(slot, base, hash, 0);
-    count_hold(count, time > since ? time - since : 0, false);
-}
-
-/* Takes the lock off the held-stack before it is released. Returns true if there is something to record
- * after the release: then *ret_release is filled, else it is untouched. */
-bool lock_release_begin(struct thread_slot *slot, uint64_t base, uint32_t hash,
-                        struct lock_release *ret_release);
-/* After the real release. */
-AGENT_SLOW void lock_release_record(struct thread_slot *slot, const struct lock_release *release);
-/* Both, around the real call. */
+/* All other releases, around the real call. */
 AGENT_SLOW int lock_release_around(struct thread_slot *slot, uint64_t base, uint32_t hash, void *lock,
-                                   int (*real)(void *lock));
+                                   int (*real)(void *lock), enum lock_asks asks);
+
+/* The lock is about to be released by a call that sleeps before it returns. */
+void lock_release_before(struct thread_slot *slot, uint64_t base, uint32_t hash);
 
 /* Where the thread took this lock, 0 if it does not hold it as far as can be seen. Other threads. */
 uint64_t lock_held_site(struct thread_slot *owner, const void *lock);

@@ -84,15 +84,22 @@ AGENT_EXPORT int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock
               agent_real.pthread_mutex_clocklock(mutex, clock, limit), mutex_owner(mutex), WAIT_TIMED);
 }
 
-/* With the lock word where that is known: nobody waits for most of the releases that are recorded. */
-static inline int mutex_give(pthread_mutex_t *mutex) {
-    if (AGENT_UNLIKELY(!word_mutex_known(mutex)))
+static int mutex_give(void *object) {
+    pthread_mutex_t *mutex = object;
+    if (!word_mutex_known(mutex))
         return agent_real.pthread_mutex_unlock(mutex);
-    return word_mutex_give(mutex);
+    word_mutex_give(mutex);
+    return 0;
 }
 
-static int mutex_give_object(void *mutex) {
-    return mutex_give(mutex);
+/* Another kind of mutex, or a hold that is to be recorded. Who waits for a known mutex is told by its word.
+ */
+static AGENT_SLOW int mutex_give_slow(pthread_mutex_t *mutex, struct thread_slot *slot) {
+    enum lock_asks asks = !word_mutex_known(mutex)   ? LOCK_ASKS_FILTER
+                          : mutex->__data.__lock > 1 ? LOCK_ASKS_SLEPT
+                                                     : LOCK_ASKS_NOBODY;
+    return lock_release_around(slot, lock_base(mutex, LOCK_CLASS_MUTEX), lock_hash(mutex), mutex, mutex_give,
+                               asks);
 }
 
 static AGENT_COLD int mutex_give_first(pthread_mutex_t *mutex) {
@@ -105,10 +112,12 @@ AGENT_EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex) {
     if (AGENT_UNLIKELY(!slot))
         return mutex_give_first(mutex);
     uint64_t base = lock_base(mutex, LOCK_CLASS_MUTEX);
+    if (AGENT_UNLIKELY(!word_mutex_known(mutex) || !lock_release_pop(slot, base)))
+        return mutex_give_slow(mutex, slot);
     uint32_t hash = lock_hash(mutex);
-    if (AGENT_UNLIKELY(!lock_release_quiet(slot, base, hash)))
-        return lock_release_around(slot, base, hash, mutex, mutex_give_object);
-    return mutex_give(mutex);
+    if (AGENT_UNLIKELY(word_mutex_give(mutex) || lock_waiters(hash) != 0))
+        return lock_release_tell(slot, base, hash, 0);
+    return 0;
 }
 
 AGENT_EXPORT int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attr) {

@@ -108,7 +108,7 @@ static int rwlock_give_object(void *lock) {
 /* Whatever is not the uncontended end of a read. */
 static AGENT_SLOW int rwlock_give(pthread_rwlock_t *lock, struct thread_slot *slot) {
     uint64_t base = lock_base(lock, rwlock_class_held(slot, lock));
-    return lock_release_around(slot, base, lock_hash(lock), lock, rwlock_give_object);
+    return lock_release_around(slot, base, lock_hash(lock), lock, rwlock_give_object, LOCK_ASKS_FILTER);
 }
 
 static AGENT_COLD int rwlock_give_first(pthread_rwlock_t *lock) {
@@ -120,11 +120,16 @@ AGENT_EXPORT int pthread_rwlock_unlock(pthread_rwlock_t *lock) {
     struct thread_slot *slot = agent_thread.fast;
     if (AGENT_UNLIKELY(!slot))
         return rwlock_give_first(lock);
-    if (AGENT_UNLIKELY(!lock_release_quiet(slot, lock_base(lock, LOCK_CLASS_RWLOCK_READ), lock_hash(lock))))
+    /* A reader that is not the last taken, or that a writer waits for, is a case for the slow half. */
+    uint64_t base = lock_base(lock, LOCK_CLASS_RWLOCK_READ);
+    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed) - 1;
+    if (AGENT_UNLIKELY(depth >= SLOT_HELD ||
+                       atomic_load_explicit(&slot->held[depth].key, memory_order_relaxed) != base ||
+                       !word_rwlock_read_give(lock)))
         return rwlock_give(lock, slot);
-    if (AGENT_UNLIKELY(!word_rwlock_read_give(lock)))
-        return agent_real.pthread_rwlock_unlock(lock);
-    return 0;
+    atomic_store_explicit(&slot->held_depth, depth, memory_order_relaxed);
+    uint32_t hash = lock_hash(lock);
+    return AGENT_UNLIKELY(lock_waiters(hash)) ? lock_release_tell(slot, base, hash, 0) : 0;
 }
 
 AGENT_EXPORT int pthread_rwlock_init(pthread_rwlock_t *lock, const pthread_rwlockattr_t *attr) {

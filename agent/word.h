@@ -62,16 +62,18 @@ static inline bool word_mutex_take(pthread_mutex_t *mutex, uint32_t tid) {
     return true;
 }
 
-/* Gives a known mutex. */
-static inline int word_mutex_give(pthread_mutex_t *mutex) {
+/* Gives a known mutex. Returns whether somebody slept for it, and has been woken. */
+static inline bool word_mutex_give(pthread_mutex_t *mutex) {
     mutex->__data.__owner = 0;
     mutex->__data.__nusers--;
-    if (__libc_single_threaded && mutex->__data.__lock == 1)
+    if (__libc_single_threaded && mutex->__data.__lock == 1) {
         mutex->__data.__lock = 0;
-    else if (AGENT_UNLIKELY(__atomic_exchange_n(&mutex->__data.__lock, 0, __ATOMIC_RELEASE) >
-                            1)) /* [WORD-LOCK] */
-        word_mutex_wake(mutex);
-    return 0;
+        return false;
+    }
+    if (AGENT_LIKELY(__atomic_exchange_n(&mutex->__data.__lock, 0, __ATOMIC_RELEASE) <= 1)) /* [WORD-LOCK] */
+        return false;
+    word_mutex_wake(mutex);
+    return true;
 }
 
 static inline bool word_readers_only(unsigned readers) {

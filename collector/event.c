@@ -87,8 +87,11 @@ static bool count_plausible(const void *data) {
 
 static int count_apply(struct recording *recording, const struct backlog_entry *entry, const void *data) {
     const struct record_count *record = data;
+    struct lock_count count = {0};
+    size_t bytes = (size_t)record->header.words * 8 - sizeof(record->header);
+    memcpy(&count, &record->count, bytes < sizeof(count) ? bytes : sizeof(count));
     int error = 0;
-    thread_count_store(recording, entry->image, entry->view, &record->count, &error);
+    thread_count_store(recording, entry->image, entry->view, &count, &error);
     return error;
 }
 
@@ -143,7 +146,8 @@ static const struct event_rule EVENT_RULES[RECORD_KIND_LIMIT] = {
     [RECORD_WAIT] = {"wait", WORDS(struct record_wait), EVENT_EVENTS, true, wait_plausible, wait_apply},
     [RECORD_RELEASE] = {"release", WORDS(struct record_release), EVENT_EVENTS, true, release_plausible,
                         release_apply},
-    [RECORD_COUNT] = {"count", WORDS(struct record_count), EVENT_EVENTS, true, count_plausible, count_apply},
+    [RECORD_COUNT] = {"count", 1 + LOCK_COUNT_SHORT_BYTES / 8, EVENT_EVENTS, true, count_plausible,
+                      count_apply},
     [RECORD_LOCK_INIT] = {"lock init", WORDS(struct record_lock_init), EVENT_DEFINITIONS, true,
                           lock_init_plausible, lock_init_apply},
     [RECORD_STACK] = {"stack", WORDS(struct record_stack), EVENT_DEFINITIONS, false, stack_plausible,

@@ -11,6 +11,7 @@
 #ifndef WAITSCOPE_FORMAT_RECORD_H
 #define WAITSCOPE_FORMAT_RECORD_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* What kind of object was waited on. Kinds of event stay generic; the class is a field of the key. */
@@ -111,16 +112,17 @@ struct record_release {
  * place there is needed for another lock. All numbers are deltas: add them up. Read with the functions below.
  */
 struct lock_count {
-    uint64_t key;        /* of generation 0; 0: an empty entry */
-    uint64_t uses;       /* bits 0..52 acquisitions, 53..63 the key's generation */
-    uint64_t site;       /* bits 0..47 pc of the first acquisition in this entry, 48..63 the agent's own */
-    uint64_t hold_ticks; /* sum over hold_samples timed holds of acquisitions that did not wait */
-    uint64_t wait_ticks; /* sum of waits: known even where a wait's record was lost */
-    uint64_t contended_hold_ticks; /* sum over the holds of contended acquisitions: all are timed */
-    uint32_t hold_longest;         /* longest timed hold, see lock_count_hold_pack() */
+    uint64_t key;          /* of generation 0; 0: an empty entry */
+    uint64_t uses;         /* bits 0..52 acquisitions, 53..63 the key's generation */
+    uint64_t site;         /* bits 0..47 pc of the first acquisition in this entry, 48..63 the agent's own */
+    uint64_t hold_ticks;   /* sum over hold_samples timed holds of acquisitions that did not wait */
+    uint32_t hold_longest; /* longest timed hold, see lock_count_hold_pack() */
     uint32_t hold_samples;
-    uint32_t contended; /* acquisitions that waited */
-    uint32_t epoch;     /* the agent's own */
+    /* 0 where nobody waited */
+    uint64_t wait_ticks;           /* sum of waits: known even where a wait's record was lost */
+    uint64_t contended_hold_ticks; /* sum over the holds of contended acquisitions: all are timed */
+    uint32_t contended;            /* acquisitions that waited */
+    uint32_t epoch;                /* the agent's own */
 };
 
 #define LOCK_COUNT_USES_BITS 53
@@ -152,10 +154,13 @@ static inline uint64_t lock_count_hold_unpack(uint32_t packed) {
     return (uint64_t)(packed & ~LOCK_COUNT_HOLD_COARSE) << LOCK_COUNT_HOLD_SHIFT;
 }
 
+/* Of a lock that was not waited for the record ends where that would be told (LOCK_COUNT_SHORT_BYTES). */
 struct record_count {
     struct record_header header;
     struct lock_count count;
 };
+#define LOCK_COUNT_SHORT_BYTES 40U
+_Static_assert(offsetof(struct lock_count, wait_ticks) == LOCK_COUNT_SHORT_BYTES, "short counts");
 
 /* header.value: initial value of a semaphore, count of a barrier, kind of a mutex. */
 struct record_lock_init {
