@@ -151,8 +151,6 @@ struct thread_slot {
     _Atomic uint64_t now_owner_site;
     _Atomic uint32_t now_owner; /* tid, 0: unknown */
 
-    _Atomic uint32_t held_depth; /* may exceed SLOT_HELD; only the first SLOT_HELD are kept */
-
     /* emitted counts every record the thread wanted to write, stored or not:
      * emitted = stored + sum(lost). Only the slot's thread writes; relaxed. */
     _Atomic uint64_t emitted;
@@ -164,8 +162,11 @@ struct thread_slot {
     uint64_t cost_samples;
     uint64_t cost_slow_paths;
 
-    char pad[64];
     struct ring_state ring;
+
+    /* One line for the depth and the first two: who waits for this thread reads no other, and takes no other
+     * away from it. */
+    _Alignas(64) _Atomic uint32_t held_depth; /* may exceed SLOT_HELD; only the first SLOT_HELD are kept */
     struct held_lock held[SLOT_HELD];
 };
 
