@@ -116,20 +116,29 @@ static inline void bench_record_exec(const char *trace, const char *option, cons
               (char *)NULL);
 }
 
-/* Runs this program again, recorded, printing to where this one prints. Returns its exit status, or 125. */
-static inline int bench_record_self(const char *option, const char *mode, const char *name) {
+/* Starts this program again, recorded, printing into output (-1: to where this one prints). Returns its pid.
+ */
+static inline pid_t bench_record_start(const char *option, const char *mode, const char *name, int output) {
     char trace[64];
-    snprintf(trace, sizeof trace, "/tmp/bench.%d.trace", (int)getpid());
     fflush(stdout);
     pid_t pid = fork();
-    if (pid == 0) {
-        if (freopen("/dev/null", "w", stderr) == NULL)
-            _exit(125);
-        bench_record_exec(trace, option, mode, name);
-        _exit(127);
-    }
+    if (pid != 0)
+        return pid;
+    if (output >= 0)
+        dup2(output, STDOUT_FILENO);
+    if (freopen("/dev/null", "w", stderr) == NULL)
+        _exit(125);
+    snprintf(trace, sizeof trace, "/tmp/bench.%d.trace", (int)getpid());
+    bench_record_exec(trace, option, mode, name);
+    _exit(127);
+}
+
+/* Waits for it and removes its trace. Returns its exit status, 125 if it has none. */
+static inline int bench_record_end(pid_t pid) {
+    char trace[64];
     int status = 0;
     bool ended = pid > 0 && waitpid(pid, &status, 0) == pid;
+    snprintf(trace, sizeof trace, "/tmp/bench.%d.trace", (int)pid);
     unlink(trace);
     return ended && WIFEXITED(status) ? WEXITSTATUS(status) : 125;
 }

@@ -218,7 +218,7 @@ int main(int argc, char **argv) {
                 used += snprintf(list + used, sizeof list - (size_t)used, "%s,", BENCHES[i].name);
         }
         const char *option = process == EXACT_HOLD ? "--exact-hold" : NULL;
-        if (used > none && bench_record_self(option, "--inside", list) != 0) {
+        if (used > none && bench_record_end(bench_record_start(option, "--inside", list, -1)) != 0) {
             fprintf(stderr, "bench_pairs: the recorded process failed\n");
             result = 1;
         }
