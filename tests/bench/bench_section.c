@@ -29,7 +29,6 @@ BENCH_CALLS_DEFINE
 
 static struct agent_real calls[BENCH_VARIANTS];
 static pthread_spinlock_t spin;
-static pthread_mutex_t adaptive = PTHREAD_ADAPTIVE_MUTEX_INITIALIZER_NP;
 
 static void work(int amount) {
     for (int i = 0; i < amount; i++)
@@ -45,22 +44,12 @@ static void spin_turns(const struct agent_real *call) {
     }
 }
 
-static void adaptive_turns(const struct agent_real *call) {
-    for (int i = 0; i < TURNS; i++) {
-        call->pthread_mutex_lock(&adaptive);
-        work(INSIDE);
-        call->pthread_mutex_unlock(&adaptive);
-        work(OUTSIDE);
-    }
-}
-
 static const struct bench {
     const char *name, *what;
     void (*turns)(const struct agent_real *call);
     double goal;
 } BENCHES[] = {
     {"spin", "spin lock", spin_turns, 12},
-    {"adaptive", "adaptive mutex", adaptive_turns, 12},
 };
 #define BENCH_COUNT (sizeof(BENCHES) / sizeof(BENCHES[0]))
 
@@ -98,10 +87,10 @@ static void batch_run(int self, int number) {
     atomic_store_explicit(&ended[self], number, memory_order_release); /* [STEP] */
 }
 
+static cpu_set_t allowed; /* the process' own, before either thread is pinned */
+
 static bool pin(int self) {
-    cpu_set_t allowed, one;
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2)
-        return false;
+    cpu_set_t one;
     size_t cpu = 0;
     for (int left = self; !CPU_ISSET(cpu, &allowed) || left-- > 0; cpu++)
         ;
@@ -174,7 +163,8 @@ static int bench_run(const struct bench *bench, int *number) {
 static int inside(const char *list) {
     int number = 0, result = 0;
     pthread_t thread;
-    if (!bench_calls_find(calls) || !pin(0) || pthread_create(&thread, NULL, second_run, NULL) != 0 ||
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2 ||
+        !bench_calls_find(calls) || !pin(0) || pthread_create(&thread, NULL, second_run, NULL) != 0 ||
         calls[BENCH_BARE].pthread_spin_init(&spin, PTHREAD_PROCESS_PRIVATE) != 0)
         return 1;
     for (size_t i = 0; i < BENCH_COUNT; i++) {
