@@ -4,6 +4,7 @@
 #   make demo        install what is needed, build, record the examples, show what came out
 #   make test        install what is needed, build, run every test
 #   make bench       build and run the benches
+#   make bench-peers one table of waitscope beside the tools one would use instead; installs those
 #   make stress      the stress tests alone
 #   make test-fresh  `make demo` and `make test` in a bare Debian 12 (needs root)
 #   make install     PREFIX=/usr/local, DESTDIR
@@ -12,7 +13,7 @@ PREFIX ?= /usr/local
 PRESET ?= release
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cpp')
 
-.PHONY: all demo test bench stress test-fresh install clean format check-format packages
+.PHONY: all demo test bench bench-peers stress test-fresh install clean format check-format packages
 
 all:
 	@cmake --preset $(PRESET)
@@ -29,6 +30,10 @@ test: packages all
 
 bench: packages all
 	@scripts/bench
+
+bench-peers: packages all
+	@scripts/install-packages peers
+	@scripts/bench-peers
 
 stress: all
 	@ctest --preset $(PRESET) -L stress
