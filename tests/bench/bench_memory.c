@@ -111,7 +111,7 @@ static const struct bench {
  */
 static struct memory settled(void) {
     struct memory last = measure(), now;
-    for (int quiet = 0; quiet < 5; quiet = now.collector == last.collector ? quiet + 1 : 0, last = now) {
+    for (int quiet = 0; quiet < 3; quiet = now.collector == last.collector ? quiet + 1 : 0, last = now) {
         usleep(100000);
         now = measure();
     }
