@@ -107,6 +107,8 @@
          (clock, flags, time, rest))                                                                         \
     HOOK(int, usleep, (useconds_t time), (time))                                                             \
     HOOK(unsigned, sleep, (unsigned seconds), (seconds))                                                     \
+                                                                                                             \
+    HOOK(pid_t, _Fork, (void), ())                                                                           \
     HOOK(int, dlclose, (void *handle), (handle))
 
 /* Hooks that do not come back: HOOK(name, (parameters), (arguments)). */

@@ -167,6 +167,16 @@ static void fork_child(void) {
         atomic_store_explicit(&agent_state, AGENT_NONE, memory_order_relaxed);
 }
 
+/* Unlike fork() it runs no handlers. fork() itself calls libc's own, which no hook stands before. */
+AGENT_EXPORT pid_t _Fork(void) {
+    if (AGENT_UNLIKELY(!agent_real._Fork))
+        agent_resolve();
+    pid_t pid = agent_real._Fork();
+    if (pid == 0)
+        fork_child();
+    return pid;
+}
+
 extern int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
 
 __attribute__((constructor)) static void agent_load(void) {

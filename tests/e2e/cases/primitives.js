@@ -94,6 +94,12 @@ function childCounts(context, report) {
     context.expect(process.pid === root || process.parent_pid === root, `a child's parent is ${process.parent_pid}`);
 }
 
+/* Each child of _Fork() is a process of its own, with counts of its own. */
+function bareChildCounts(context, report) {
+  const counts = report.locks.filter((lock) => lock.name === 'lock').map((lock) => lock.acquisitions);
+  context.equal(String(counts.sort((a, b) => a - b)), '20,100,200,300', 'acquisitions of lock in each process');
+}
+
 module.exports = [
   { name: 'mutex', serial: true },
   { name: 'mutex_fixed', serial: true },
@@ -121,6 +127,7 @@ module.exports = [
   { name: 'signal_birth', volatile: ['acquisitions'], except: ['nested'], truth: { nested: true } },
   { name: 'plugin_host', serial: true, more: wholeStack },
   { name: 'forks', volatile: ['acquisitions'], truth: { anyThreads: true }, timeout: 120, more: childCounts },
+  { name: 'bare_fork', truth: { anyThreads: true }, more: bareChildCounts },
   { name: 'exec_chain', truth: { split: true } },
   { name: 'spawn', truth: { anyThreads: true } },
 ].map(truthCase).concat(['return', 'exit', '_exit', 'quick_exit', 'abort', 'kill', 'segv', 'term', 'exit_thread', 'main_exits', 'close_all']
