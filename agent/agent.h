@@ -47,6 +47,7 @@ struct agent_thread {
     _Atomic uint8_t
         nested_count; /* entries of agent_private.nested; handlers and the thread they interrupt */
     bool refused;     /* no slot could be had; do not try again */
+    uint8_t brief_skip, brief_backoff; /* see lock_brief_due() */
     uint32_t cost_countdown;
     uint64_t told_base;              /* the lock whose release this thread told of last */
     uint32_t told_begun;             /* waits begun for it by then */

@@ -10,7 +10,22 @@ AGENT_SLOW int lock_acquired_slow(struct thread_slot *slot, uint64_t base, uint3
     uint64_t due = count_use(count) ? HELD_DUE : 0;
     struct held_lock *held = lock_held_push(slot, base, site, due);
     if (due && held)
-        held->due = agent_ticks();
+        held->due = agent_ticks() & ~HELD_WAITED;
+    return 0;
+}
+
+AGENT_SLOW int lock_acquired_brief(struct thread_slot *slot, const void *lock, enum lock_class cls,
+                                   uint32_t hash, uint64_t site, uint64_t begin) {
+    uint64_t now = agent_ticks(), base = lock_base(lock, cls);
+    struct lock_count *count = count_place(cls, hash);
+    if (AGENT_UNLIKELY(!count_is_good(count, base)))
+        count = count_obtain(slot, base, hash, site);
+    lock_use_add(count);
+    count->contended++;
+    count->wait_ticks += now - begin;
+    struct held_lock *held = lock_held_push(slot, base, site, HELD_DUE);
+    if (held)
+        held->due = now | HELD_WAITED;
     return 0;
 }
 
@@ -124,6 +139,7 @@ struct lock_release {
     uint32_t hash;
     uint32_t place;  /* of the wait in agent_private.pending, counted from 1; 0: none */
     uint32_t before; /* waiters that the filter knew of before the real call */
+    bool waited;     /* the acquisition had waited */
     enum lock_asks asks;
 };
 
@@ -145,10 +161,12 @@ static void release_begin(struct thread_slot *slot, struct lock_release *release
     struct held_lock *held = &slot->held[at - 1];
     release->site = atomic_load_explicit(&held->site, memory_order_relaxed);
     if (key & HELD_DUE) {
-        if (held->due > HELD_PENDING_MAX)
-            release->since = held->due;
-        else
+        if (held->due > HELD_PENDING_MAX) {
+            release->since = held->due & ~HELD_WAITED;
+            release->waited = held->due & HELD_WAITED;
+        } else {
             release->place = (uint32_t)held->due;
+        }
     }
     held_remove(slot, at - 1, depth);
 }
@@ -178,12 +196,11 @@ AGENT_SLOW int lock_release_tell(struct thread_slot *slot, uint64_t base, uint32
     return result;
 }
 
-/* A hold whose turn it was to be timed, that nobody has waited for: every one if all holds are timed. */
-static void release_timed(struct thread_slot *slot, const struct lock_release *release, uint64_t held) {
+static void release_timed(struct thread_slot *slot, const struct lock_release *release, uint64_t time) {
     struct lock_count *count = count_place_of(release->base, release->hash);
     if (AGENT_UNLIKELY(!count_is_good(count, release->base)))
         count = count_obtain(slot, release->base, release->hash, release->site);
-    count_hold(count, held, false);
+    count_hold(count, time > release->since ? time - release->since : 0, release->waited);
 }
 
 /* The wait of which this is the release; NULL if the acquisition did not wait, or if what is pending is the
@@ -218,19 +235,20 @@ static void release_end(struct thread_slot *slot, struct lock_release *release) 
     uint32_t waiters = release_waiters(slot, release, word, wait != NULL, announced);
     if (!release->place && waiters == 0) {
         if (release->since)
-            release_timed(slot, release, time > release->since ? time - release->since : 0);
+            release_timed(slot, release, time); /* every hold if all are timed */
         return;
     }
     agent_busy_enter();
-    if (wait)
+    if (wait) {
         release->since = wait->end;
+        release->waited = true;
+    }
     if (announced)
         filter_waiter_remove(release->hash);
     if (release->place)
         pending_write(slot, release->place);
     if (release->since)
-        count_hold(count_obtain(slot, release->base, release->hash, release->site),
-                   time > release->since ? time - release->since : 0, wait != NULL);
+        release_timed(slot, release, time);
     if (waiters)
         release_write(slot, release->base, word, time, release->since, waiters);
     agent_busy_leave();
@@ -270,6 +288,12 @@ uint64_t lock_held_site(struct thread_slot *owner, const void *lock) {
 
 void lock_wait_begin(struct lock_wait *wait, struct thread_slot *slot, const void *lock, enum lock_class cls,
                      uint32_t hash, uint64_t site, uint32_t owner_tid, uint64_t owner_site) {
+    lock_wait_begin_at(wait, slot, lock, cls, hash, site, owner_tid, owner_site, agent_ticks());
+}
+
+void lock_wait_begin_at(struct lock_wait *wait, struct thread_slot *slot, const void *lock,
+                        enum lock_class cls, uint32_t hash, uint64_t site, uint32_t owner_tid,
+                        uint64_t owner_site, uint64_t begin) {
     agent_busy_enter();
     wait->hash = hash;
     wait->base = lock_base(lock, cls);
@@ -282,8 +306,8 @@ void lock_wait_begin(struct lock_wait *wait, struct thread_slot *slot, const voi
         agent_private(slot)->pending_words[wait->place - 1] = word;
     }
     struct record_wait *record = wait->record;
-    *record = (struct record_wait){.key = filter_key(wait->base, word), .owner_site = owner_site};
-    record->begin = agent_ticks();
+    *record =
+        (struct record_wait){.key = filter_key(wait->base, word), .begin = begin, .owner_site = owner_site};
     if (owner_tid) {
         record->header.value = owner_tid;
         struct thread_slot *owner = owner_site ? NULL : agent_directory_tid(owner_tid);

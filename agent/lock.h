@@ -67,6 +67,33 @@ static inline int lock_acquired(struct thread_slot *slot, const void *lock, enum
  * counted once the interrupted thread leaves it. result: of the call that took the lock. Returns it. */
 AGENT_SLOW int lock_acquired_nested(const void *lock, enum lock_class cls, uint64_t site, int result);
 
+/*
+ * Brief waits. A lock that is found taken is most often free again before a thread could go to sleep for it.
+ * So where a look at the lock's word costs nothing, a waiter looks a few times first: LOCK_BRIEF_TRIES
+ * pauses, some 0.1 us. A wait that ends so is counted, its time too, and its hold is timed as after any wait,
+ * but no record is written: that would take many times as long as the wait. Where looking does not help it is
+ * done ever more rarely.
+ */
+#define LOCK_BRIEF_TRIES 8U
+#define LOCK_BRIEF_BACKOFF_MAX 63U
+
+static inline bool lock_brief_due(void) {
+    if (agent_thread.brief_skip == 0)
+        return true;
+    agent_thread.brief_skip--;
+    return false;
+}
+static inline void lock_brief_over(bool had) {
+    if (had)
+        agent_thread.brief_backoff = 0;
+    else if (agent_thread.brief_backoff < LOCK_BRIEF_BACKOFF_MAX)
+        agent_thread.brief_backoff = (uint8_t)(2 * agent_thread.brief_backoff + 1);
+    agent_thread.brief_skip = agent_thread.brief_backoff;
+}
+/* The lock is had after a brief wait since begin; ticks. */
+AGENT_SLOW int lock_acquired_brief(struct thread_slot *slot, const void *lock, enum lock_class cls,
+                                   uint32_t hash, uint64_t site, uint64_t begin);
+
 /* --- releases ----------------------------------------------------------------------------------- */
 
 /*
@@ -132,6 +159,10 @@ struct lock_wait {
  */
 void lock_wait_begin(struct lock_wait *wait, struct thread_slot *slot, const void *lock, enum lock_class cls,
                      uint32_t hash, uint64_t site, uint32_t owner_tid, uint64_t owner_site);
+/* The same for a wait that began earlier; ticks. */
+void lock_wait_begin_at(struct lock_wait *wait, struct thread_slot *slot, const void *lock,
+                        enum lock_class cls, uint32_t hash, uint64_t site, uint32_t owner_tid,
+                        uint64_t owner_site, uint64_t begin);
 
 /* The wait is over and the lock is had; counted and written at the release. */
 void lock_wait_acquired(struct lock_wait *wait, struct thread_slot *slot, uint32_t flags);

@@ -32,13 +32,29 @@ static inline bool mutex_is_private(const pthread_mutex_t *mutex) {
            !(mutex->__data.__kind & MUTEX_PROCESS_SHARED);
 }
 
+/* Looks whether a known mutex that is taken comes free at once. */
+static bool mutex_take_soon(pthread_mutex_t *mutex, struct thread_slot *slot) {
+    bool had = false;
+    for (uint32_t i = 0; i < LOCK_BRIEF_TRIES && !had; i++) {
+        _mm_pause();
+        had = __atomic_load_n(&mutex->__data.__lock, __ATOMIC_RELAXED) == 0 &&
+              word_mutex_take(mutex, slot->tid); /* [WORD-LOCK] */
+    }
+    lock_brief_over(had);
+    return had;
+}
+
 /* Everything but a plain mutex that is free. */
 static AGENT_SLOW int mutex_take(pthread_mutex_t *mutex, struct thread_slot *slot, uint64_t site) {
     uint32_t hash = lock_hash(mutex);
+    uint64_t begin = agent_ticks();
+    if (word_mutex_known(mutex) && !__libc_single_threaded && lock_brief_due() &&
+        mutex_take_soon(mutex, slot))
+        return lock_acquired_brief(slot, mutex, LOCK_CLASS_MUTEX, hash, site, begin);
     int result = mutex_is_private(mutex) ? agent_real.pthread_mutex_lock(mutex) : mutex_try(mutex);
     if (result == EBUSY) {
         struct lock_wait wait;
-        lock_wait_begin(&wait, slot, mutex, LOCK_CLASS_MUTEX, hash, site, mutex_owner(mutex), 0);
+        lock_wait_begin_at(&wait, slot, mutex, LOCK_CLASS_MUTEX, hash, site, mutex_owner(mutex), 0, begin);
         result = agent_real.pthread_mutex_lock(mutex);
         lock_wait_result(&wait, slot, result, 0);
         return result;

@@ -119,7 +119,7 @@ struct ring_state {
  * site only if key matches before and after reading [HELD-READ].
  *   key     of generation 0; HELD_DUE: something is to be done at its release
  *   due     only with HELD_DUE. Up to HELD_PENDING_MAX: the place of a wait to be recorded, counted from 1;
- *           above: ticks when it was taken
+ *           above: ticks when it was taken, the lowest bit being HELD_WAITED
  */
 struct held_lock {
     _Atomic uint64_t key;
@@ -128,6 +128,7 @@ struct held_lock {
 };
 #define HELD_DUE (1ULL << LOCK_KEY_ADDRESS_BITS)
 #define HELD_PENDING_MAX 64U
+#define HELD_WAITED 1ULL
 
 struct thread_slot {
     _Atomic uint32_t state; /* enum slot_state, [SLOT-STATE] */

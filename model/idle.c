@@ -92,8 +92,8 @@ static void lock_like_mark(struct model *model) {
 
 /* Of one lock, what a look at each of its waits needs, and what it adds up to. */
 struct lock_tally {
-    uint64_t total, idle, maximum;
-    uint32_t count, idle_count, open;
+    uint64_t total, idle, maximum, ended;
+    uint32_t count, idle_count, open, had;
     uint8_t rule; /* enum idle_rule */
 };
 
@@ -114,8 +114,13 @@ static void tally_add(struct lock_tally *lock, const struct model_wait *wait) {
         lock->idle += ns;
         lock->idle_count++;
     }
-    if (wait->flags & MODEL_WAIT_OPEN)
+    if (wait->flags & MODEL_WAIT_OPEN) {
         lock->open++;
+        return;
+    }
+    lock->ended += ns;
+    if (!(wait->flags & (WAIT_TIMED_OUT | WAIT_FAILED | WAIT_CANCELLED)))
+        lock->had++;
 }
 
 static bool wait_is_idle(const struct idle_marker *marker, const struct model_wait *wait,
@@ -200,6 +205,8 @@ int idle_mark(struct model *model) {
         lock->wait_count = tally->count;
         lock->open_count = tally->open;
         lock->idle = tally->total > 0 && tally->idle == tally->total;
+        model->lock_extras[i].waits_had = tally->had;
+        model->lock_extras[i].waits_ended_ns = tally->ended;
     }
     rc = 0;
 cleanup:

@@ -63,8 +63,9 @@ struct lock_extra {
         uint64_t acquisitions, contended;
     } counts[LOCK_MODES];
     uint64_t hold_maximum, wait_ns;
-    bool lock_like;  /* a semaphore used as a lock */
-    bool hold_timed; /* some hold of it was */
+    uint64_t waits_had, waits_ended_ns; /* of recorded waits: that led to an acquisition; that are over */
+    bool lock_like;                     /* a semaphore used as a lock */
+    bool hold_timed;                    /* some hold of it was */
 };
 
 /* The counts of one thread for one lock and mode. */

@@ -123,6 +123,11 @@ static void counts_settle(struct model *model) {
         lock->read_acquisitions = extra->counts[LOCK_MODE_READ].acquisitions;
         lock->read_contended = extra->counts[LOCK_MODE_READ].contended;
         lock->wait_counted = extra->wait_ns;
+        if (lock->contended > extra->waits_had) {
+            lock->brief_count = lock->contended - extra->waits_had;
+            lock->brief_ns =
+                lock->wait_counted > extra->waits_ended_ns ? lock->wait_counted - extra->waits_ended_ns : 0;
+        }
         lock->hold_maximum = extra->hold_maximum;
         lock->hold_estimated = lock->hold_estimated && (extra->hold_timed || class_is_held(lock->cls));
     }

@@ -119,6 +119,8 @@ struct model_lock {
     uint64_t wait_count;   /* recorded waits, those still open at the end included */
     uint64_t open_count;   /* of these, still open at the end */
     uint64_t wait_counted; /* ns, from the agent's counts: known even where a wait's record was lost */
+    /* Waits that are in the agent's counts and have no record of their own: too brief for one, or lost. */
+    uint64_t brief_count, brief_ns;
     uint64_t read_acquisitions, read_contended; /* of a rwlock, the part that was for reading */
     uint64_t wait_idle;                         /* the part of wait_total that is idle */
     uint64_t hold_total, hold_maximum;          /* ns */

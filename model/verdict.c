@@ -326,9 +326,10 @@ static void say_no_waits(struct text *text, const struct model *model) {
     if (model->thread_count == 0)
         say(text, "Nothing was recorded: no thread reported. ");
     else if (contended > 0)
-        say(text,
-            "%s of %s acquisitions of a lock waited, %s in all, but the records of these waits are missing. ",
-            words_count(contended, count, sizeof(count)), taken, words_time(wait_ns, time, sizeof(time)));
+        say(text, "%s of %s acquisitions of a lock waited, %s in all, %s. ",
+            words_count(contended, count, sizeof(count)), taken, words_time(wait_ns, time, sizeof(time)),
+            model->loss.emitted > model->loss.stored ? "but the records of these waits are missing"
+                                                     : "each too brief to be recorded by itself");
     else if (locks == 0)
         say(text, "No thread took a lock. ");
     else

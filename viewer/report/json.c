@@ -157,6 +157,10 @@ static void print_lock(struct json_writer *json, const struct model *model, uint
     json_object_end(json);
     json_number(json, "waits", lock->wait_count);
     json_number(json, "open_waits", lock->open_count);
+    json_object_begin(json, "brief_waits", JSON_INLINE);
+    json_number(json, "count", lock->brief_count);
+    json_number(json, "ns", lock->brief_ns);
+    json_object_end(json);
     json_object_begin(json, "hold_ns", JSON_INLINE);
     json_number(json, "total", lock->hold_total);
     json_number(json, "max", lock->hold_maximum);

@@ -89,6 +89,16 @@ static void print_lock_numbers(const struct report *report, const struct model_l
         page_append(line, sizeof(line), "; %s not over at the end",
                     words_count(lock->open_count, text, sizeof(text)));
     page_wrapped(&report->page, PAGE_PLAIN, 3, 0, line);
+    if (lock->brief_count > 0 && !lock->event) {
+        const struct model_loss *loss = model_loss(report->model);
+        line[0] = '\0';
+        page_append(line, sizeof(line), "and %s", words_time(lock->brief_ns, text, sizeof(text)));
+        page_append(line, sizeof(line), " in %s %s", words_count(lock->brief_count, text, sizeof(text)),
+                    loss->emitted > loss->stored
+                        ? "that were too brief to be recorded one by one, or are lost"
+                        : "that were too brief to be recorded one by one");
+        page_wrapped(&report->page, PAGE_PLAIN, 3, 0, line);
+    }
     if (lock->wait_idle > 0 && !lock->idle) {
         snprintf(line, sizeof(line), "of this, %s is idle waiting and left out below",
                  words_time(lock->wait_idle, text, sizeof(text)));

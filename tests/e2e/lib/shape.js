@@ -67,6 +67,7 @@ const LOCK = object({
   line: number, address, generation: number, event: boolean, idle: boolean, acquisitions: number,
   contended: number, read_acquisitions: optional(number), read_contended: optional(number),
   wait_ns: all(['total', 'max', 'p50', 'p99', 'idle', 'counted'], number), waits: number, open_waits: number,
+  brief_waits: all(['count', 'ns'], number),
   hold_ns: object({ total: number, max: number, estimated: boolean }),
   waiters: stackSide('wait_ns'), holders: stackSide('blame_ns'),
 });
