@@ -64,24 +64,27 @@ extern __thread struct agent_thread agent_thread AGENT_HIDDEN __attribute__((tls
 #define AGENT_NESTED_MAX 16U
 #define AGENT_PENDING_MAX 8U
 struct agent_private {
-    /* Waits under way or to be written at the release of what they waited for. key 0: a free place. */
-    struct record_wait pending[AGENT_PENDING_MAX];
-    uint64_t pending_sites[AGENT_PENDING_MAX];
-    uint64_t pending_words[AGENT_PENDING_MAX]; /* of the filter, once the wait was announced */
-    uint64_t seen[AGENT_SEEN_STACKS];          /* stacks this thread has defined in its ring */
-    struct {
-        uint64_t base, site;
-        uint32_t hash;
-    } nested[AGENT_NESTED_MAX]; /* acquisitions by signal handlers that interrupted the agent */
-    uint64_t modules_seen[16];  /* a bit for each place of the module table, see stack.c */
-    uint64_t pthread;           /* pthread_self() */
+    uint64_t pthread; /* pthread_self() */
     union {
         void *(*posix)(void *);
         thrd_start_t c11;
     } routine; /* what a created thread is to run */
     void *argument;
     uint64_t stack_bytes;
+    uint64_t modules_seen[16]; /* a bit for each place of the module table, see stack.c */
+    /* Waits under way or to be written at the release of what they waited for. key 0: a free place. */
+    struct record_wait pending[AGENT_PENDING_MAX];
+    uint64_t pending_sites[AGENT_PENDING_MAX];
+    uint64_t pending_words[AGENT_PENDING_MAX]; /* of the filter, once the wait was announced */
+    uint64_t seen[AGENT_SEEN_STACKS];          /* stacks this thread has defined in its ring */
+    /* Last, for what is rarely used may lie in a second page. */
+    struct {
+        uint64_t base, site;
+        uint32_t hash;
+    } nested[AGENT_NESTED_MAX]; /* acquisitions by signal handlers that interrupted the agent */
 };
+_Static_assert(SLOT_PRIVATE_OFFSET + offsetof(struct agent_private, nested) <= SLOT_FIRST_BYTES,
+               "what every thread uses is in the slot's first page");
 _Static_assert(sizeof(struct agent_private) <= SLOT_COUNTS_OFFSET - SLOT_PRIVATE_OFFSET &&
                    AGENT_PENDING_MAX <= HELD_PENDING_MAX,
                "private pages");
@@ -137,7 +140,6 @@ void agent_start(void);
 struct thread_slot *agent_slot_take(void);
 void agent_slot_publish(struct thread_slot *slot, uint32_t tid);
 void agent_slot_abandon(struct thread_slot *slot); /* a TAKEN slot that no thread will use */
-uint32_t agent_slot_ring_bytes(const struct thread_slot *slot);
 /* First slab: makes and announces it. Returns 0 or a negative errno. */
 int agent_slab_first(uint64_t start_ticks, uint64_t start_ns, uint32_t flags);
 void agent_slab_setup_cost(uint64_t ns);

@@ -16,8 +16,7 @@
 #include "agent/start.h"
 #include "agent/syscall.h"
 
-#define SLABS_MAX 512U
-#define SLAB_SLOTS 64U
+#define SLAB_SLOTS 64U /* as many as slab_header.free_slots has bits */
 
 struct slab {
     struct slab_header *header;
@@ -31,6 +30,8 @@ static _Atomic uint32_t slab_count;
  * of the same thread spins on it. */
 static atomic_flag slab_making = ATOMIC_FLAG_INIT;
 static struct image_id image;
+/* Nobody listens any more, and nobody will: no further slabs are tried. Under slab_making. */
+static bool collector_gone;
 
 #define F_ADD_SEALS_COMMAND (1024 + 9)
 #define SLAB_SEALS (0x0001 | 0x0002 | 0x0004) /* F_SEAL_SEAL, F_SEAL_SHRINK, F_SEAL_GROW */
@@ -43,11 +44,16 @@ static uint64_t limit_get(int resource) {
 
 #define SLAB_SLOTS_WANTED 8U
 
-/* A geometry that the target's file size limit allows (growing past it would raise SIGXFSZ): fewer slots
- * first, then smaller rings. Returns the number of slots, 0: none. */
+#define SPACE_SHARE 64U /* a slab takes at most one part in this of a limited address space */
+
+/* A geometry that the target's limits allow: growing past its file size would raise SIGXFSZ, and address
+ * space that is limited is the target's own. Fewer slots first, then smaller rings. Returns the number of
+ * slots, 0: none. */
 static uint32_t geometry_choose(uint32_t *ret_ring_bytes) {
     uint32_t ring_bytes = agent_option_ring_bytes();
-    uint64_t limit = limit_get(RLIMIT_FSIZE), slots = SLAB_SLOTS;
+    uint64_t limit = limit_get(RLIMIT_FSIZE), space = limit_get(RLIMIT_AS), slots = SLAB_SLOTS;
+    if (space != RLIM_INFINITY && space / SPACE_SHARE < limit)
+        limit = space / SPACE_SHARE;
     if (limit != RLIM_INFINITY) {
         for (;; ring_bytes /= 2) {
             uint64_t room = limit > SLAB_HEADER_BYTES ? limit - SLAB_HEADER_BYTES : 0;
@@ -87,8 +93,10 @@ static int slab_make(uint32_t index, uint64_t start_ticks, uint64_t start_ns, ui
     uint32_t slot_bytes = SLOT_RING_OFFSET + ring_bytes;
     int ret, fd = -1;
 
-    if (index >= SLABS_MAX || slots == 0)
+    if (index >= SLABS_MAX || (slots == 0 && limit_get(RLIMIT_FSIZE) != RLIM_INFINITY))
         return -EFBIG;
+    if (slots == 0)
+        return -ENOMEM;
     uint64_t bytes = SLAB_HEADER_BYTES + (uint64_t)slots * slot_bytes;
     fd = (int)AGENT_SYSCALL_2(SYS_memfd_create, "waitscope", MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
@@ -122,17 +130,22 @@ static int slab_make(uint32_t index, uint64_t start_ticks, uint64_t start_ns, ui
     header->start_ticks = start_ticks;
     header->start_ns = start_ns;
     header->hold_period = agent_hold_period;
+    atomic_store_explicit(&header->free_slots, slots < 64 ? (1ULL << slots) - 1 : ~0ULL,
+                          memory_order_relaxed);
     atomic_store_explicit(&header->recording, 1, memory_order_relaxed);
     if (index == 0)
         header_describe(header);
 
     ret = agent_hello_send(fd, &image, index);
     if (ret < 0) {
+        collector_gone = index > 0 && (ret == -ECONNREFUSED || ret == -ENOENT);
         AGENT_SYSCALL_2(SYS_munmap, base, bytes);
         goto cleanup;
     }
     slabs[index] = (struct slab){header, slots, slot_bytes, ring_bytes};
     atomic_store_explicit(&slab_count, index + 1, memory_order_release); /* [SLAB-COUNT] */
+    atomic_fetch_or_explicit(&slabs[0].header->free_slabs[index / 64], 1ULL << (index % 64),
+                             memory_order_relaxed); /* [SLOT-FREE] */
 cleanup:
     AGENT_SYSCALL_1(SYS_close, fd);
     return ret;
@@ -148,34 +161,70 @@ void agent_slab_setup_cost(uint64_t ns) {
     slabs[0].header->setup_ns = ns;
 }
 
-static struct thread_slot *slot_take_free(void) {
+/* The lowest free slot of a slab: those at the front are used again and again, their pages are there. */
+static struct thread_slot *slab_take(const struct slab *slab) {
+    uint64_t bits = atomic_load_explicit(&slab->header->free_slots, memory_order_relaxed);
+    while (bits != 0) {
+        if (!atomic_compare_exchange_weak_explicit(&slab->header->free_slots, &bits, bits & (bits - 1),
+                                                   memory_order_acquire,
+                                                   memory_order_relaxed)) /* [SLOT-FREE] */
+            continue;
+        uint32_t index = (uint32_t)__builtin_ctzll(bits), expected = SLOT_FREE;
+        struct thread_slot *slot = slab_slot(slab->header, slab->slot_bytes, index);
+        if (index < slab->slots &&
+            atomic_compare_exchange_strong_explicit(&slot->state, &expected, SLOT_TAKEN, memory_order_acquire,
+                                                    memory_order_relaxed)) { /* [SLOT-STATE] */
+            slot->ring_bytes = slab->ring_bytes;
+            return slot;
+        }
+        bits = atomic_load_explicit(&slab->header->free_slots, memory_order_relaxed);
+    }
+    return NULL;
+}
+
+/* Of the lowest slab that is said to have a free slot. */
+static struct thread_slot *slot_take_hinted(void) {
     uint32_t count = atomic_load_explicit(&slab_count, memory_order_acquire); /* [SLAB-COUNT] */
-    for (uint32_t i = count; i-- > 0;) {
-        for (uint32_t j = 0; j < slabs[i].slots; j++) {
-            struct thread_slot *slot = slab_slot(slabs[i].header, slabs[i].slot_bytes, j);
-            uint32_t expected = SLOT_FREE;
-            if (atomic_load_explicit(&slot->state, memory_order_relaxed) == SLOT_FREE &&
-                atomic_compare_exchange_strong_explicit(&slot->state, &expected, SLOT_TAKEN,
-                                                        memory_order_acquire,
-                                                        memory_order_relaxed)) /* [SLOT-STATE] */
+    for (uint32_t word = 0; word * 64 < count; word++) {
+        _Atomic uint64_t *hints = &slabs[0].header->free_slabs[word];
+        uint64_t bits = atomic_load_explicit(hints, memory_order_relaxed);
+        for (; bits != 0; bits &= bits - 1) {
+            uint32_t index = word * 64 + (uint32_t)__builtin_ctzll(bits);
+            struct thread_slot *slot = index < count ? slab_take(&slabs[index]) : NULL;
+            if (slot)
                 return slot;
+            if (index >= count)
+                break;
+            /* Who frees one from here on sets the bit again; who did before is seen now. */
+            atomic_fetch_and_explicit(hints, ~(bits & -bits), memory_order_acq_rel); /* [SLOT-FREE] */
+            if (atomic_load_explicit(&slabs[index].header->free_slots, memory_order_relaxed) != 0)
+                atomic_fetch_or_explicit(hints, bits & -bits, memory_order_relaxed);
         }
     }
     return NULL;
 }
 
+/* Of any slab: a collector that was killed between the two bits may have left one that is not told of. */
+static struct thread_slot *slot_take_any(void) {
+    uint32_t count = atomic_load_explicit(&slab_count, memory_order_acquire); /* [SLAB-COUNT] */
+    struct thread_slot *slot = slot_take_hinted();
+    for (uint32_t i = 0; i < count && !slot; i++)
+        slot = slab_take(&slabs[i]);
+    return slot;
+}
+
 struct thread_slot *agent_slot_take(void) {
-    struct thread_slot *slot = slot_take_free();
+    struct thread_slot *slot = slot_take_hinted();
     if (slot)
         return slot;
     while (atomic_flag_test_and_set_explicit(&slab_making, memory_order_acquire))
         AGENT_SYSCALL_0(SYS_sched_yield);
-    slot = slot_take_free();
-    if (!slot) {
+    /* Others may take all of a new slab before this thread gets one. */
+    while (!(slot = slot_take_any())) {
         const struct slab_header *first = slabs[0].header;
         uint32_t index = atomic_load_explicit(&slab_count, memory_order_relaxed);
-        if (slab_make(index, first->start_ticks, first->start_ns, first->agent_flags) == 0)
-            slot = slot_take_free();
+        if (collector_gone || slab_make(index, first->start_ticks, first->start_ns, first->agent_flags) != 0)
+            break;
     }
     atomic_flag_clear_explicit(&slab_making, memory_order_release);
     return slot;
@@ -188,20 +237,18 @@ void agent_slot_publish(struct thread_slot *slot, uint32_t tid) {
     atomic_store_explicit(&slot->state, SLOT_LIVE, memory_order_release); /* [SLOT-STATE] */
 }
 
+/* Rare: the slab is looked for. */
 void agent_slot_abandon(struct thread_slot *slot) {
+    uint32_t count = atomic_load_explicit(&slab_count, memory_order_acquire); /* [SLAB-COUNT] */
     slot->start_routine = 0;
     slot->creator_stack = 0;
     slot->creator_tid = 0;
     atomic_store_explicit(&slot->state, SLOT_FREE, memory_order_release); /* [SLOT-STATE] */
-}
-
-uint32_t agent_slot_ring_bytes(const struct thread_slot *slot) {
-    uint32_t count = atomic_load_explicit(&slab_count, memory_order_acquire); /* [SLAB-COUNT] */
-    for (uint32_t i = 0; i < count; i++)
-        if ((uintptr_t)slot - (uintptr_t)slabs[i].header <
-            (uint64_t)slabs[i].slots * slabs[i].slot_bytes + SLAB_HEADER_BYTES)
-            return slabs[i].ring_bytes;
-    return RING_BYTES_MIN;
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t offset = (uintptr_t)slot - (uintptr_t)slabs[i].header - SLAB_HEADER_BYTES;
+        if (offset < (uint64_t)slabs[i].slots * slabs[i].slot_bytes)
+            slab_slot_freed(slabs[0].header, slabs[i].header, i, (uint32_t)(offset / slabs[i].slot_bytes));
+    }
 }
 
 bool agent_recording(void) {
@@ -218,5 +265,6 @@ void agent_slabs_forget(void) {
     for (uint32_t i = 0; i < count; i++)
         AGENT_SYSCALL_2(SYS_munmap, slabs[i].header, slabs[i].header->slab_bytes);
     atomic_store_explicit(&slab_count, 0, memory_order_release); /* [SLAB-COUNT] */
+    collector_gone = false;
     atomic_flag_clear_explicit(&slab_making, memory_order_release);
 }

@@ -89,12 +89,13 @@ void agent_busy_timing_end(void) {
     agent_thread.busy_since = 0;
 }
 
-/* glibc puts a thread's control block, which pthread_self() points to, at the top of its stack. */
-static void stack_bounds_set(uint64_t stack_bytes) {
+/* glibc puts a thread's control block, which pthread_self() points to, at the top of its stack.
+ * stack_bytes 0: not known. */
+static void stack_bounds_set(uint64_t stack_bytes, uint32_t tid) {
     extern void *__libc_stack_end __attribute__((weak));
     uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0);
     uint64_t high = (uint64_t)pthread_self();
-    if (AGENT_SYSCALL_0(SYS_getpid) == (long)agent_tid()) {
+    if (stack_bytes == 0 && AGENT_SYSCALL_0(SYS_getpid) == (long)tid) {
         struct rlimit limit = {8 << 20, 0};
         AGENT_SYSCALL_4(SYS_prlimit64, 0, RLIMIT_STACK, 0, &limit);
         stack_bytes = limit.rlim_cur > 256ULL << 20 ? 256ULL << 20 : limit.rlim_cur;
@@ -111,14 +112,14 @@ static void thread_begin(struct thread_slot *slot, uint64_t stack_bytes) {
     uint32_t tid = agent_tid();
     agent_thread.busy = true;
     AGENT_SIGNAL_FENCE();
-    agent_thread.ring_bytes = agent_slot_ring_bytes(slot);
+    agent_thread.ring_bytes = slot->ring_bytes;
     slot->counts_mask = SLOT_COUNTS_SMALL - 1;
     agent_thread.counts = slot_counts_small(slot);
     agent_thread.counts_mask = SLOT_COUNTS_SMALL - 1;
     agent_thread.counts_evicted = 0;
     agent_thread.random = tid * 2654435761U;
     agent_thread.cost_countdown = (agent_thread.random >> 16) % COST_PERIOD;
-    stack_bounds_set(stack_bytes);
+    stack_bounds_set(stack_bytes, tid);
     AGENT_SYSCALL_2(SYS_prctl, PR_GET_NAME, slot->name);
     agent_slot_publish(slot, tid);
     agent_directory_add(slot, tid, (uint64_t)pthread_self());
@@ -209,7 +210,7 @@ static struct routine_start routine_enter(struct thread_slot *slot) {
     start.slot->start_routine = slot->start_routine;
     start.slot->creator_tid = slot->creator_tid;
     start.slot->creator_stack = slot->creator_stack;
-    stack_bounds_set(private->stack_bytes);
+    stack_bounds_set(private->stack_bytes, agent_tid());
     agent_slot_abandon(slot);
     agent_busy_leave();
     return start;
@@ -261,9 +262,7 @@ static struct thread_slot *child_prepare(struct thread_slot *slot, void *routine
         child->creator_tid = slot->tid;
         child->creator_stack = agent_stack(slot);
         agent_module_note(slot, (uintptr_t)routine);
-    } else {
-        agent_lost_count(LOSS_NO_SLOT);
-    }
+    } /* else the thread tries for itself, and counts the loss if there is none for it then either */
     agent_busy_leave();
     return child;
 }

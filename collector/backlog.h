@@ -25,7 +25,7 @@ struct slot_view;
 enum backlog_what {
     BACKLOG_RECORDS, /* whole, checked records of a ring */
     BACKLOG_FRESH,   /* a thread seen for the first time */
-    BACKLOG_DEAD,    /* a thread that has ended; nothing of it follows */
+    BACKLOG_DEAD,    /* a thread that has ended, and its struct thread_last; nothing of it follows */
 };
 
 struct backlog_entry {

@@ -149,9 +149,14 @@ static bool fresh_add(struct drain *drain, const struct backlog_entry *entry) {
     return true;
 }
 
+static void fresh_forget(struct slab *slab, struct slot_view *view) {
+    slab->views[view->slot] = NULL;
+    free(view);
+}
+
 static int fresh_compare(const void *left, const void *right) {
     const struct backlog_entry *a = left, *b = right;
-    uint64_t x = view_slot(a->slab, a->view)->start_ticks, y = view_slot(b->slab, b->view)->start_ticks;
+    uint64_t x = a->view->start_ticks, y = b->view->start_ticks;
     return x < y ? -1 : x > y;
 }
 
@@ -162,7 +167,7 @@ static void fresh_tell(struct drain *drain) {
         qsort(drain->fresh, drain->fresh_count, sizeof(*drain->fresh), fresh_compare);
     for (size_t i = 0; i < drain->fresh_count; i++) {
         if (!entry_tell(drain, &drain->fresh[i]))
-            drain->fresh[i].view->thread = 0;
+            fresh_forget(drain->fresh[i].slab, drain->fresh[i].view);
     }
     drain->fresh_count = 0;
 }
@@ -173,18 +178,16 @@ static void slabs_find_fresh(struct recording *recording, struct drain *drain, s
         struct slab *slab = image->slabs[s];
         slab_find_slots(slab);
         for (uint32_t i = 0; i < slab->slots_seen; i++) {
-            struct slot_view *view = &slab->views[i];
-            if (view->thread)
+            if (slab->views[i])
                 continue;
-            struct thread_slot *slot = view_slot(slab, view);
+            struct thread_slot *slot = slab_slot(slab->memory, slab->header.slot_bytes, i);
             uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire); /* [SLOT-STATE] */
             if (state != SLOT_LIVE && state != SLOT_ENDING)
                 continue;
-            thread_begin(recording, image, slab, view);
             entry->slab = slab;
-            entry->view = view;
-            if (!fresh_add(drain, entry))
-                view->thread = 0;
+            entry->view = thread_begin(recording, image, slab, i);
+            if (entry->view && !fresh_add(drain, entry))
+                fresh_forget(slab, entry->view);
         }
     }
 }
@@ -193,7 +196,25 @@ static void slabs_find_fresh(struct recording *recording, struct drain *drain, s
 static bool view_is_dead(const struct image *image, const struct thread_slot *slot,
                          const struct slot_view *view) {
     uint32_t state = atomic_load_explicit(&slot->state, memory_order_acquire); /* [SLOT-STATE] */
-    return state == SLOT_ENDING && !view->dying && image_thread_is_gone(image, view->tid);
+    return state == SLOT_ENDING && image_thread_is_gone(image, view->tid);
+}
+
+/*
+ * The slot of a thread that was gone before its ring was copied goes back at once, not when its records have
+ * been dealt with: a program that makes threads by the thousand then gets by with the few slots that one
+ * sweep finds. Without room in the backlog it waits for a later sweep.
+ */
+static bool slot_detach(struct drain *drain, const struct backlog_entry *from) {
+    struct backlog_entry *entry = backlog_reserve(drain->backlog, (uint32_t)sizeof(struct thread_last));
+    if (!entry)
+        return false;
+    *entry = *from;
+    struct thread_last *last = (struct thread_last *)(void *)entry->records;
+    thread_last_read(entry->slab, entry->view, last);
+    entry->bytes = (uint32_t)thread_last_bytes(last);
+    entry_commit(drain, entry);
+    slot_reclaim(entry->image, entry->slab, entry->view);
+    return true;
 }
 
 static void image_sweep(struct recording *recording, struct drain *drain, struct backlog_entry *entry,
@@ -206,8 +227,8 @@ static void image_sweep(struct recording *recording, struct drain *drain, struct
     for (uint32_t s = 0; s < image->slab_count; s++) {
         struct slab *slab = image->slabs[s];
         for (uint32_t i = 0; i < slab->slots_seen; i++) {
-            struct slot_view *view = &slab->views[i];
-            if (!view->thread || view->closed)
+            struct slot_view *view = slab->views[i];
+            if (!view)
                 continue;
             struct thread_slot *slot = view_slot(slab, view);
             bool dead = view_is_dead(image, slot, view);
@@ -220,18 +241,18 @@ static void image_sweep(struct recording *recording, struct drain *drain, struct
                 if (fill > work->fullest)
                     work->fullest = (uint32_t)fill;
             }
-            if (!dead)
+            if (!dead || atomic_load_explicit(&slot->ring.head, memory_order_relaxed) != view->tail)
                 continue;
             entry->what = BACKLOG_DEAD;
             entry->passes = 1U << EVENT_EVENTS;
-            view->dying = entry_tell(drain, entry);
+            work->ended += slot_detach(drain, entry);
         }
     }
 }
 
 struct drain_work drain_sweep(struct recording *recording) {
     struct drain *drain = recording->drain;
-    struct drain_work work = {0, 0};
+    struct drain_work work = {0};
     uint64_t begin = clock_now_ns();
     drain->sweeping = true;
     for (uint32_t i = 0; i < recording->image_count; i++) {
@@ -258,22 +279,12 @@ void drain_breathe(void *context) {
         return;
     struct drain_work work = drain_sweep(recording);
     drain->breathed.bytes += work.bytes;
+    drain->breathed.ended += work.ended;
     if (work.fullest > drain->breathed.fullest)
         drain->breathed.fullest = work.fullest;
 }
 
 /* --- passes -------------------------------------------------------------------------------------- */
-
-static void dead_end(struct recording *recording, const struct backlog_entry *entry) {
-    struct slot_view *view = entry->view;
-    struct thread_slot *slot = view_slot(entry->slab, view);
-    view->dying = false;
-    /* Something more was written, by a thread that was gone: it is looked at again. */
-    if (view->pending != 0 || atomic_load_explicit(&slot->ring.head, memory_order_relaxed) != view->tail)
-        return;
-    thread_end(recording, entry->image, entry->slab, view, 0);
-    slot_reclaim(entry->slab, view);
-}
 
 static void entry_apply(struct recording *recording, const struct backlog_entry *entry,
                         enum event_pass pass) {
@@ -281,7 +292,7 @@ static void entry_apply(struct recording *recording, const struct backlog_entry 
     if (entry->what == BACKLOG_RECORDS) {
         event_apply(recording, entry, pass);
     } else if (entry->what == BACKLOG_FRESH) {
-        thread_describe(recording, entry->image, entry->slab, entry->view);
+        thread_describe(recording, entry->image, entry->view);
     }
 }
 
@@ -310,7 +321,8 @@ static uint64_t pass_run(struct recording *recording, enum event_pass pass, uint
         entry->view->pending--;
         entry->image->pending_bytes -= backlog_entry_bytes(entry);
         if (entry->what == BACKLOG_DEAD)
-            dead_end(recording, entry);
+            thread_end(recording, entry->image, entry->view,
+                       (const struct thread_last *)(const void *)entry->records, 0);
         backlog_release(drain->backlog, cursor, entry);
         if (recording->now >= deadline)
             return sweep - 1;
@@ -323,7 +335,7 @@ bool drain_process(struct recording *recording, uint64_t budget_ns, struct drain
     uint64_t through = drain->sweep, deadline = clock_now_ns() + budget_ns;
     if (deadline < budget_ns)
         deadline = UINT64_MAX;
-    drain->breathed = (struct drain_work){0, 0};
+    drain->breathed = (struct drain_work){0};
     bool late = false;
     for (int pass = 0; pass < EVENT_PASS_COUNT && through > 0; pass++) {
         uint64_t done = pass_run(recording, (enum event_pass)pass, through, deadline);
@@ -333,6 +345,7 @@ bool drain_process(struct recording *recording, uint64_t budget_ns, struct drain
     }
     if (ret_work) {
         ret_work->bytes += drain->breathed.bytes;
+        ret_work->ended += drain->breathed.ended;
         if (drain->breathed.fullest > ret_work->fullest)
             ret_work->fullest = drain->breathed.fullest;
     }
@@ -341,7 +354,7 @@ bool drain_process(struct recording *recording, uint64_t budget_ns, struct drain
 
 uint64_t drain_finish(struct recording *recording) {
     struct drain *drain = recording->drain;
-    struct drain_work work = {0, 0};
+    struct drain_work work = {0};
     /* What is there now is done with once the passes have followed the sweeps that see it all. */
     uint64_t through = drain->sweep + 1;
     for (int round = 0; round < FINISH_ROUNDS; round++) {

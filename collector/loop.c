@@ -109,6 +109,9 @@ static bool loop_sleep(struct loop *loop) {
 }
 
 static void pause_choose(struct loop *loop, struct drain_work work, uint64_t cost) {
+    /* Slots that threads left are to be found in time as well, a few at once, not a few hundred. */
+    if (work.ended > work.fullest)
+        work.fullest = work.ended;
     if (work.bytes > 0)
         loop->busy_until = loop->recording->now + BUSY_LASTS_NS;
     if (work.fullest >= FILL_URGENT) {
@@ -145,6 +148,7 @@ static void loop_periodic(struct loop *loop) {
         images_losses(recording);
         images_sample_cpu(recording);
         counts_tick(recording);
+        images_trim(recording);
         trace_writer_flush(recording->writer);
         if (!recording->stopping && trace_writer_stats(recording->writer)->state == TRACE_STOPPED)
             images_stop(recording); /* there is nowhere to put it: spare the target */

@@ -181,7 +181,7 @@ int image_slab_add(struct recording *recording, struct image *image, const struc
             goto cleanup;
         }
     }
-    if (image->slab_count >= IMAGE_SLABS_MAX || recording->slab_count >= RECORDING_SLABS_MAX ||
+    if (image->slab_count >= SLABS_MAX || recording->slab_count >= RECORDING_SLABS_MAX ||
         recording->slabs_mapped + header->slab_bytes > RECORDING_MAPPED_MAX)
         goto cleanup;
     error = -ENOMEM;
@@ -196,7 +196,7 @@ int image_slab_add(struct recording *recording, struct image *image, const struc
     slab = calloc(1, sizeof(*slab));
     if (!slab)
         goto cleanup;
-    slab->views = calloc(header->slot_count, sizeof(*slab->views));
+    slab->views = calloc(header->slot_count, sizeof(struct slot_view *));
     if (!slab->views)
         goto cleanup;
     slab->header = *header;
@@ -220,9 +220,9 @@ static bool image_is_drained(const struct image *image) {
     for (uint32_t s = 0; s < image->slab_count; s++) {
         const struct slab *slab = image->slabs[s];
         for (uint32_t i = 0; i < slab->slots_seen; i++) {
-            const struct slot_view *view = &slab->views[i];
-            if (view->thread && atomic_load_explicit(&view_slot(slab, view)->ring.head,
-                                                     memory_order_acquire) != view->tail) /* [RING-PUBLISH] */
+            const struct slot_view *view = slab->views[i];
+            if (view && atomic_load_explicit(&view_slot(slab, view)->ring.head, memory_order_acquire) !=
+                            view->tail) /* [RING-PUBLISH] */
                 return false;
         }
     }
@@ -244,8 +244,13 @@ void image_end(struct recording *recording, struct image *image, enum trace_exit
     for (uint32_t s = 0; s < image->slab_count; s++) {
         struct slab *slab = image->slabs[s];
         for (uint32_t i = 0; i < slab->slots_seen; i++) {
-            if (slab->views[i].thread)
-                thread_end(recording, image, slab, &slab->views[i], recording->now);
+            struct slot_view *view = slab->views[i];
+            if (!view)
+                continue;
+            struct thread_last last;
+            thread_last_read(slab, view, &last);
+            slab->views[i] = NULL;
+            thread_end(recording, image, view, &last, recording->now);
         }
         slab_losses(recording, image, slab);
     }
@@ -334,8 +339,8 @@ void images_losses(struct recording *recording) {
             struct slab *slab = image->slabs[s];
             slab_losses(recording, image, slab);
             for (uint32_t n = 0; n < slab->slots_seen; n++) {
-                if (slab->views[n].thread)
-                    thread_losses(recording, image, slab, &slab->views[n]);
+                if (slab->views[n])
+                    thread_losses(recording, image, slab, slab->views[n]);
             }
         }
     }
@@ -355,7 +360,7 @@ bool images_settled(const struct recording *recording) {
         for (uint32_t s = 0; s < image->slab_count; s++) {
             const struct slab *slab = image->slabs[s];
             for (uint32_t n = 0; n < slab->slots_seen; n++) {
-                if (slab->views[n].thread && !view_is_settled(slab, &slab->views[n]))
+                if (slab->views[n] && !view_is_settled(slab, slab->views[n]))
                     return false;
             }
         }

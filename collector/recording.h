@@ -25,7 +25,6 @@
 #include "format/slab.h"
 #include "format/trace.h"
 
-#define IMAGE_SLABS_MAX 1024U
 #define RECORDING_SLABS_MAX 16384U
 #define RECORDING_MAPPED_MAX (1ULL << 42) /* bytes of address space for all slabs */
 #define IMAGE_MODULES_MAX 4096U
@@ -33,21 +32,24 @@
 #define ENDED_IMAGES 64U
 #define CLAMP_BEFORE_NS 1000000000ULL /* no time is earlier than this before its image's start */
 
-/* One slot as the collector sees it. Zero-filled: no thread. */
+/*
+ * A thread in its slot, as the collector sees it. It outlives the slot: once a thread is gone and its ring
+ * is copied, the slot goes back to the agent, and what is left to be told of the thread is in the backlog.
+ */
 struct slot_view {
-    uint32_t thread; /* id; 0: nobody's */
-    uint32_t tid;
+    uint32_t thread; /* id */
+    uint32_t tid, creator_tid;
+    uint32_t slot; /* index in its slab */
+    uint64_t start_ticks, start_routine, creator_stack;
     uint64_t tail;                    /* ring position: copied up to here */
     uint32_t pending;                 /* entries in the backlog */
-    bool dying;                       /* BACKLOG_DEAD is one of them */
-    bool closed;                      /* its end is being written: its ring is not looked at again */
     uint64_t stored;                  /* records that count as emitted and were stored */
     uint64_t corrupt;                 /* losses found here, not in the slot's own counters */
     uint64_t unstored;                /* records the trace writer refused */
     uint64_t lost[LOSS_REASON_COUNT]; /* told to the trace so far */
     uint64_t cpu_ns;                  /* sampled while it lives */
     struct clock_guard guard;
-    char name[THREAD_NAME_BYTES];
+    char first_name[THREAD_NAME_BYTES], name[THREAD_NAME_BYTES]; /* name: told to the trace */
 };
 
 struct slab {
@@ -57,7 +59,9 @@ struct slab {
     uint32_t slots_seen; /* slots at and above have never been touched */
     uint32_t sample_next;
     uint64_t lost[LOSS_REASON_COUNT];
-    struct slot_view *views; /* slot_count */
+    struct slot_view **views; /* slot_count; NULL: nobody's */
+    /* Of the first 64 slots: given back since the last tick; those whose pages are still there. */
+    uint64_t freed, kept;
 };
 
 struct image {
@@ -183,27 +187,43 @@ void images_sample_cpu(struct recording *recording);
 
 /* thread.c */
 
-struct thread_slot *view_slot(const struct slab *slab, const struct slot_view *view);
-/* Gives a new thread its id, so that others can name it, and then its row. */
-void thread_begin(struct recording *recording, struct image *image, struct slab *slab,
-                  struct slot_view *view);
-void thread_describe(struct recording *recording, struct image *image, struct slab *slab,
-                     struct slot_view *view);
+/* What a slot says of its thread at the end, copied out. */
+struct thread_last {
+    uint64_t end_ticks, cpu_ns;
+    uint64_t emitted, lost[LOSS_REASON_COUNT];
+    uint64_t cost_ticks, cost_samples, cost_slow_paths;
+    char name[THREAD_NAME_BYTES];
+    uint32_t count_number;
+    struct lock_count counts[SLOT_COUNTS_SMALL + SLOT_COUNTS];
+};
+size_t thread_last_bytes(const struct thread_last *last);
+
+/* Gives a new thread its id, so that others can name it, and then its row. NULL: no memory. */
+struct slot_view *thread_begin(struct recording *recording, struct image *image, struct slab *slab,
+                               uint32_t slot);
+void thread_describe(struct recording *recording, struct image *image, struct slot_view *view);
 /* Tells what its slot and the collector lost since the last time. */
 void thread_losses(struct recording *recording, struct image *image, struct slab *slab,
                    struct slot_view *view);
 void slab_losses(struct recording *recording, struct image *image, struct slab *slab);
-/* Harvests its counts, writes its end, cost and losses, settles emitted = stored + lost. The view
- * is nobody's afterwards. end_ns 0: the slot knows. */
-void thread_end(struct recording *recording, struct image *image, struct slab *slab, struct slot_view *view,
-                uint64_t end_ns);
-/* Wipes a dead slot and gives it back to the agent. */
-void slot_reclaim(struct slab *slab, struct slot_view *view);
+void thread_last_read(const struct slab *slab, const struct slot_view *view, struct thread_last *ret_last);
+/* Takes its counts over, writes its end, cost and losses, settles emitted = stored + lost, and frees the
+ * view, which must be in no slab any more. end_ns 0: last knows. */
+void thread_end(struct recording *recording, struct image *image, struct slot_view *view,
+                const struct thread_last *last, uint64_t end_ns);
 void thread_name(struct recording *recording, struct image *image, uint32_t thread, uint64_t time,
                  const char name[THREAD_NAME_BYTES]);
 /* Takes a delta of lock counts; false if it is not believed. */
 bool thread_count_store(struct recording *recording, struct image *image, struct slot_view *view,
                         const struct lock_count *count, int *ret_error);
+
+/* slot.c */
+
+struct thread_slot *view_slot(const struct slab *slab, const struct slot_view *view);
+/* Takes the thread out of its slab, wipes the slot and gives it back to the agent. */
+void slot_reclaim(struct image *image, struct slab *slab, struct slot_view *view);
+/* Once a second: gives the memory back of slots that have not been in use since. */
+void images_trim(struct recording *recording);
 
 /* counts.c */
 
@@ -233,6 +253,7 @@ void intern_clear(struct image *image);
 struct drain_work {
     uint64_t bytes;   /* copied out */
     uint32_t fullest; /* the fullest ring, in 1/256 of its size */
+    uint32_t ended;   /* threads whose slots went back to the agent */
 };
 int drain_new(struct drain **ret_drain);
 void drain_free(struct drain *drain);

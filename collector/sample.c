@@ -53,8 +53,8 @@ static void slab_sample_cpu(struct recording *recording, struct image *image, st
                             uint32_t *budget) {
     for (uint32_t n = 0; n<slab->slots_seen && * budget> 0; n++) {
         uint32_t i = slab->sample_next++ % slab->slots_seen;
-        struct slot_view *view = &slab->views[i];
-        if (!view->thread)
+        struct slot_view *view = slab->views[i];
+        if (!view)
             continue;
         --*budget;
         if (view_sample_cpu(image, view) || image->gone || image_is_gone(image))
@@ -64,8 +64,10 @@ static void slab_sample_cpu(struct recording *recording, struct image *image, st
         if (view->pending > 0 || atomic_load_explicit(&slot->state, memory_order_acquire) != SLOT_LIVE ||
             atomic_load_explicit(&slot->ring.head, memory_order_acquire) != view->tail)
             continue;
-        thread_end(recording, image, slab, view, recording->now);
-        slot_reclaim(slab, view);
+        struct thread_last last;
+        thread_last_read(slab, view, &last);
+        slot_reclaim(image, slab, view);
+        thread_end(recording, image, view, &last, recording->now);
     }
 }
 

@@ -41,8 +41,8 @@ void snapshot_write(struct recording *recording) {
         for (uint32_t s = 0; s < image->slab_count; s++) {
             struct slab *slab = image->slabs[s];
             for (uint32_t i = 0; i < slab->slots_seen; i++) {
-                if (slab->views[i].thread)
-                    slot_snapshot(recording, image, slab, &slab->views[i]);
+                if (slab->views[i])
+                    slot_snapshot(recording, image, slab, slab->views[i]);
             }
         }
     }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* The life of one thread's slot in the trace: begin, name, losses, harvest, end, reclaim. */
+/* The life of one thread in the trace: begin, name, losses, harvest, end. */
 #include <errno.h>
-#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -12,25 +12,29 @@
 #define RECORD_NS 8U
 #define COUNTER_ALWAYS 1000000ULL
 
-struct thread_slot *view_slot(const struct slab *slab, const struct slot_view *view) {
-    return slab_slot(slab->memory, slab->header.slot_bytes, (uint32_t)(view - slab->views));
-}
-
-static uint64_t counter_read(const struct recording *recording, const struct image *image,
-                             _Atomic uint64_t *counter) {
-    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+static uint64_t counter_bound(const struct recording *recording, const struct image *image, uint64_t value) {
     uint64_t limit = (recording->now - image->start_ns) / RECORD_NS + COUNTER_ALWAYS;
     return value < limit ? value : limit;
 }
 
-void thread_begin(struct recording *recording, struct image *image, struct slab *slab,
-                  struct slot_view *view) {
-    struct thread_slot *slot = view_slot(slab, view);
-    memset(view, 0, sizeof(*view));
+struct slot_view *thread_begin(struct recording *recording, struct image *image, struct slab *slab,
+                               uint32_t index) {
+    struct thread_slot *slot = slab_slot(slab->memory, slab->header.slot_bytes, index);
+    struct slot_view *view = calloc(1, sizeof(*view));
+    if (!view)
+        return NULL;
+    view->slot = index;
     view->thread = ++recording->thread_count;
     view->tid = slot->tid;
+    view->creator_tid = slot->creator_tid;
+    view->start_ticks = slot->start_ticks;
+    view->start_routine = slot->start_routine;
+    view->creator_stack = slot->creator_stack;
+    memcpy(view->first_name, slot->name, sizeof(view->first_name));
+    slab->views[index] = view;
     /* Without memory the thread is recorded all the same, only not known as an owner. */
     (void)table_set(&image->threads, view->tid, view->thread);
+    return view;
 }
 
 void thread_name(struct recording *recording, struct image *image, uint32_t thread, uint64_t time,
@@ -42,34 +46,29 @@ void thread_name(struct recording *recording, struct image *image, uint32_t thre
         trace_writer_row(recording->writer, TRACE_THREAD_NAME, 0, &row);
 }
 
-static void name_refresh(struct recording *recording, struct image *image, const struct thread_slot *slot,
-                         struct slot_view *view, uint64_t time) {
-    char name[THREAD_NAME_BYTES];
-    memcpy(name, slot->name, sizeof(name));
-    if (name[0] == '\0' || memcmp(name, view->name, sizeof(name)) == 0)
+static void name_refresh(struct recording *recording, struct image *image, struct slot_view *view,
+                         uint64_t time, const char name[THREAD_NAME_BYTES]) {
+    if (name[0] == '\0' || memcmp(name, view->name, THREAD_NAME_BYTES) == 0)
         return;
-    memcpy(view->name, name, sizeof(name));
+    memcpy(view->name, name, THREAD_NAME_BYTES);
     thread_name(recording, image, view->thread, time, name);
 }
 
-void thread_describe(struct recording *recording, struct image *image, struct slab *slab,
-                     struct slot_view *view) {
-    struct thread_slot *slot = view_slot(slab, view);
-    uint64_t start = image_time(recording, image, slot->start_ticks, &view->guard);
-    uint32_t creator_tid = slot->creator_tid;
+void thread_describe(struct recording *recording, struct image *image, struct slot_view *view) {
+    uint64_t start = image_time(recording, image, view->start_ticks, &view->guard);
     struct trace_thread row = {
         .id = view->thread,
         .process = image->process,
         .tid = view->tid,
         .start = start,
-        .creator = creator_tid ? table_get(&image->threads, creator_tid) : 0,
-        .creator_stack = intern_stack(image, slot->creator_stack),
-        .routine = intern_location(recording, image, slot->start_routine & (UINT64_MAX >> 1), true),
+        .creator = view->creator_tid ? table_get(&image->threads, view->creator_tid) : 0,
+        .creator_stack = intern_stack(image, view->creator_stack),
+        .routine = intern_location(recording, image, view->start_routine & (UINT64_MAX >> 1), true),
     };
     if (row.creator == row.id)
         row.creator = 0;
     trace_writer_row(recording->writer, TRACE_THREAD, 0, &row);
-    name_refresh(recording, image, slot, view, start);
+    name_refresh(recording, image, view, start, view->first_name);
 }
 
 static void loss_write(struct recording *recording, const struct image *image, uint32_t thread,
@@ -82,11 +81,10 @@ static void loss_write(struct recording *recording, const struct image *image, u
     trace_writer_row(recording->writer, TRACE_LOSS, 0, &row);
 }
 
-void thread_losses(struct recording *recording, struct image *image, struct slab *slab,
-                   struct slot_view *view) {
-    struct thread_slot *slot = view_slot(slab, view);
+static void losses_tell(struct recording *recording, const struct image *image, struct slot_view *view,
+                        const uint64_t lost[LOSS_REASON_COUNT]) {
     for (int reason = 0; reason < LOSS_REASON_COUNT; reason++) {
-        uint64_t total = counter_read(recording, image, &slot->lost[reason]);
+        uint64_t total = counter_bound(recording, image, lost[reason]);
         if (reason == LOSS_CORRUPT)
             total += view->corrupt;
         if (reason == LOSS_COLLECTOR)
@@ -98,10 +96,23 @@ void thread_losses(struct recording *recording, struct image *image, struct slab
     }
 }
 
+static void losses_read(struct thread_slot *slot, uint64_t ret_lost[LOSS_REASON_COUNT]) {
+    for (int reason = 0; reason < LOSS_REASON_COUNT; reason++)
+        ret_lost[reason] = atomic_load_explicit(&slot->lost[reason], memory_order_relaxed);
+}
+
+void thread_losses(struct recording *recording, struct image *image, struct slab *slab,
+                   struct slot_view *view) {
+    uint64_t lost[LOSS_REASON_COUNT];
+    losses_read(view_slot(slab, view), lost);
+    losses_tell(recording, image, view, lost);
+}
+
 void slab_losses(struct recording *recording, struct image *image, struct slab *slab) {
     struct slab_header *header = slab->memory;
     for (int reason = 0; reason < LOSS_REASON_COUNT; reason++) {
-        uint64_t total = counter_read(recording, image, &header->lost[reason]);
+        uint64_t total = counter_bound(recording, image,
+                                       atomic_load_explicit(&header->lost[reason], memory_order_relaxed));
         if (total <= slab->lost[reason])
             continue;
         loss_write(recording, image, 0, (enum loss_reason)reason, total - slab->lost[reason]);
@@ -132,48 +143,70 @@ bool thread_count_store(struct recording *recording, struct image *image, struct
     return true;
 }
 
+size_t thread_last_bytes(const struct thread_last *last) {
+    return offsetof(struct thread_last, counts) + last->count_number * sizeof(last->counts[0]);
+}
+
 /*
  * The counts still in the slot, read through the descriptor: that does not allocate the pages which
  * the thread never used. The thread may be running: an entry whose key has changed since belongs to
  * another lock by now, and its former one was written to the ring.
  */
-static void table_harvest(struct recording *recording, struct image *image, struct slab *slab,
-                          struct slot_view *view, struct lock_count *table, uint32_t places) {
-    struct lock_count counts[SLOT_COUNTS];
-    ssize_t got =
-        pread(slab->fd, counts, places * sizeof(counts[0]), (off_t)((char *)table - (char *)slab->memory));
-    for (size_t i = 0; got > 0 && i < (size_t)got / sizeof(counts[0]); i++) {
-        if (counts[i].key == 0)
-            continue;
-        if (__atomic_load_n(&table[i].key, __ATOMIC_ACQUIRE) != counts[i].key)
-            continue;
+static uint32_t table_read(const struct slab *slab, struct lock_count *table, uint32_t places,
+                           struct lock_count *ret_counts) {
+    uint32_t kept = 0;
+    off_t offset = (off_t)((char *)table - (char *)slab->memory);
+    ssize_t got = pread(slab->fd, ret_counts, places * sizeof(*ret_counts), offset);
+    for (size_t i = 0; got > 0 && i < (size_t)got / sizeof(*ret_counts); i++) {
+        if (ret_counts[i].key != 0 && __atomic_load_n(&table[i].key, __ATOMIC_ACQUIRE) == ret_counts[i].key)
+            ret_counts[kept++] = ret_counts[i];
+    }
+    return kept;
+}
+
+static uint32_t counts_read(const struct slab *slab, struct thread_slot *slot,
+                            struct lock_count *ret_counts) {
+    uint32_t kept = table_read(slab, slot_counts_small(slot), SLOT_COUNTS_SMALL, ret_counts);
+    if (slot->counts_mask != SLOT_COUNTS_SMALL - 1)
+        kept += table_read(slab, slot_counts(slot), SLOT_COUNTS, ret_counts + kept);
+    return kept;
+}
+
+void thread_last_read(const struct slab *slab, const struct slot_view *view, struct thread_last *ret_last) {
+    struct thread_slot *slot = view_slot(slab, view);
+    ret_last->end_ticks = slot->end_ticks;
+    ret_last->cpu_ns = slot->cpu_ns;
+    ret_last->emitted = atomic_load_explicit(&slot->emitted, memory_order_relaxed);
+    losses_read(slot, ret_last->lost);
+    ret_last->cost_ticks = slot->cost_ticks;
+    ret_last->cost_samples = slot->cost_samples;
+    ret_last->cost_slow_paths = slot->cost_slow_paths;
+    memcpy(ret_last->name, slot->name, sizeof(ret_last->name));
+    ret_last->count_number = counts_read(slab, slot, ret_last->counts);
+}
+
+static void counts_store(struct recording *recording, struct image *image, struct slot_view *view,
+                         const struct thread_last *last) {
+    for (uint32_t i = 0; i < last->count_number; i++) {
         int error = 0;
-        if (!thread_count_store(recording, image, view, &counts[i], &error))
+        if (!thread_count_store(recording, image, view, &last->counts[i], &error))
             view->corrupt++;
         else if (error != 0)
             view->unstored++;
     }
 }
 
-static void counts_harvest(struct recording *recording, struct image *image, struct slab *slab,
-                           struct slot_view *view) {
-    struct thread_slot *slot = view_slot(slab, view);
-    table_harvest(recording, image, slab, view, slot_counts_small(slot), SLOT_COUNTS_SMALL);
-    if (slot->counts_mask != SLOT_COUNTS_SMALL - 1)
-        table_harvest(recording, image, slab, view, slot_counts(slot), SLOT_COUNTS);
-}
-
 /* Makes emitted = stored + lost true, and what it took visible. */
-static uint64_t thread_settle(struct recording *recording, struct image *image, struct slab *slab,
-                              struct slot_view *view) {
-    uint64_t emitted = counter_read(recording, image, &view_slot(slab, view)->emitted), told = view->stored;
-    thread_losses(recording, image, slab, view);
+static uint64_t thread_settle(struct recording *recording, struct image *image, struct slot_view *view,
+                              const struct thread_last *last) {
+    uint64_t emitted = counter_bound(recording, image, last->emitted), told = view->stored;
+    losses_tell(recording, image, view, last->lost);
     for (int reason = 0; reason < LOSS_REASON_COUNT; reason++)
         told += view->lost[reason];
     if (emitted > told) {
         /* The writer was killed between counting and publishing, or the records were skipped. */
         view->corrupt += emitted - told;
-        thread_losses(recording, image, slab, view);
+        losses_tell(recording, image, view, last->lost);
     } else {
         emitted = told;
     }
@@ -182,26 +215,24 @@ static uint64_t thread_settle(struct recording *recording, struct image *image, 
     return emitted;
 }
 
-void thread_end(struct recording *recording, struct image *image, struct slab *slab, struct slot_view *view,
-                uint64_t end_ns) {
-    struct thread_slot *slot = view_slot(slab, view);
-    view->closed = true;
-    uint64_t end_ticks = slot->end_ticks, cpu_ns = slot->cpu_ns;
-    if (end_ns == 0 || end_ticks != 0)
-        end_ns = end_ticks ? image_time(recording, image, end_ticks, &view->guard) : recording->now;
-    name_refresh(recording, image, slot, view, end_ns);
-    counts_harvest(recording, image, slab, view);
+void thread_end(struct recording *recording, struct image *image, struct slot_view *view,
+                const struct thread_last *last, uint64_t end_ns) {
+    if (end_ns == 0 || last->end_ticks != 0)
+        end_ns =
+            last->end_ticks ? image_time(recording, image, last->end_ticks, &view->guard) : recording->now;
+    name_refresh(recording, image, view, end_ns, last->name);
+    counts_store(recording, image, view, last);
 
     struct trace_cost cost = {
         .thread = view->thread,
-        .emitted = thread_settle(recording, image, slab, view),
-        .slow_paths = slot->cost_slow_paths,
-        .cost_samples = slot->cost_samples,
-        .cost_ns = image_length(recording, image, slot->cost_ticks),
+        .emitted = thread_settle(recording, image, view, last),
+        .slow_paths = last->cost_slow_paths,
+        .cost_samples = last->cost_samples,
+        .cost_ns = image_length(recording, image, last->cost_ticks),
     };
     trace_writer_row(recording->writer, TRACE_COST, 0, &cost);
     struct trace_thread_end row = {
-        .thread = view->thread, .time = end_ns, .cpu_ns = cpu_ns ? cpu_ns : view->cpu_ns};
+        .thread = view->thread, .time = end_ns, .cpu_ns = last->cpu_ns ? last->cpu_ns : view->cpu_ns};
     trace_writer_row(recording->writer, TRACE_THREAD_END, 0, &row);
 
     /* Others may still tell of this thread as an owner for a while. */
@@ -211,20 +242,5 @@ void thread_end(struct recording *recording, struct image *image, struct slab *s
         table_set(&image->threads, former, 0);
     image->ended[place].tid = view->tid;
     image->ended[place].thread = view->thread;
-    view->thread = 0;
-}
-
-void slot_reclaim(struct slab *slab, struct slot_view *view) {
-    struct thread_slot *slot = view_slot(slab, view);
-    uint32_t generation = slot->generation;
-    size_t offset = (size_t)((char *)slot - (char *)slab->memory);
-    /* The first page stays: with it gone the slot would read as FREE before it is ready. */
-    if (fallocate(slab->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(offset + SLOT_FIRST_BYTES),
-                  slab->header.slot_bytes - SLOT_FIRST_BYTES) != 0)
-        memset((char *)slot + SLOT_FIRST_BYTES, 0, SLOT_RING_OFFSET - SLOT_FIRST_BYTES);
-    memset((char *)slot + offsetof(struct thread_slot, tid), 0,
-           SLOT_FIRST_BYTES - offsetof(struct thread_slot, tid));
-    slot->generation = generation;
-    memset(view, 0, sizeof(*view));
-    atomic_store_explicit(&slot->state, SLOT_FREE, memory_order_release); /* [SLOT-STATE] */
+    free(view);
 }

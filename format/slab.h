@@ -57,6 +57,7 @@
 #define SLOT_COUNTS 256U
 #define SLOT_HELD 24U
 #define SLAB_SLOTS_MAX 4096U
+#define SLABS_MAX 1024U /* of one image */
 #define RING_BYTES_DEFAULT 1048576U
 #define RING_BYTES_MIN 4096U
 #define RING_BYTES_MAX (16U << 20)
@@ -98,6 +99,14 @@ struct slab_header {
     _Atomic uint64_t lost[LOSS_REASON_COUNT];
     uint32_t exe_size;     /* bytes used in exe */
     uint32_t command_size; /* bytes used in command: arguments, each NUL-terminated */
+    /*
+     * Where a slot may be had [SLOT-FREE]: a bit for each FREE slot of this slab, and in an image's first
+     * slab a bit for each slab that has one. Hints: the state decides. Whoever frees a slot sets both bits
+     * after the state, release; whoever takes one clears its bit, acquire, and the slab's where it found
+     * none, and then looks once more.
+     */
+    _Atomic uint64_t free_slots;
+    _Atomic uint64_t free_slabs[SLABS_MAX / 64];
     char exe[1024];
     char command[4096];
 };
@@ -142,6 +151,7 @@ struct thread_slot {
     uint64_t cpu_ns;        /* thread CPU time, set when it exits; 0 before */
     uint32_t counts_mask;   /* places of the count table in use, less one: SLOT_COUNTS_SMALL - 1, later
                              * SLOT_COUNTS - 1 */
+    uint32_t ring_bytes;    /* the agent's own: that of its slab */
     char name[THREAD_NAME_BYTES];
 
     /* What it waits for at this moment, for snapshots. key 0: nothing. [NOW] now_key is stored with release
@@ -189,6 +199,17 @@ static inline struct lock_count *slot_counts(struct thread_slot *slot) {
 }
 static inline char *slot_ring_bytes(struct thread_slot *slot) {
     return (char *)slot + SLOT_RING_OFFSET;
+}
+
+/* Tells that slot number `slot` of a slab is FREE. first: the image's first slab, NULL if it is not known;
+ * index: the slab's, below SLABS_MAX. */
+static inline void slab_slot_freed(struct slab_header *first, struct slab_header *slab, uint32_t index,
+                                   uint32_t slot) {
+    if (slot >= 64)
+        return;
+    atomic_fetch_or_explicit(&slab->free_slots, 1ULL << slot, memory_order_release); /* [SLOT-FREE] */
+    if (first)
+        atomic_fetch_or_explicit(&first->free_slabs[index / 64], 1ULL << (index % 64), memory_order_release);
 }
 
 /*
