@@ -17,6 +17,9 @@
 
 #include "agent/visibility.h"
 
+/* What pthread_atfork() of every object calls: glibc nptl/pthread_atfork.c. */
+extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void), void *object);
+
 #define AGENT_HOOKS(HOOK)                                                                                    \
     HOOK(int, pthread_mutex_init, (pthread_mutex_t * mutex, const pthread_mutexattr_t *attr), (mutex, attr)) \
     HOOK(int, pthread_mutex_lock, (pthread_mutex_t * mutex), (mutex))                                        \
@@ -109,6 +112,9 @@
     HOOK(unsigned, sleep, (unsigned seconds), (seconds))                                                     \
                                                                                                              \
     HOOK(pid_t, _Fork, (void), ())                                                                           \
+    HOOK(int, __register_atfork,                                                                             \
+         (void (*prepare)(void), void (*parent)(void), void (*child)(void), void *object),                   \
+         (prepare, parent, child, object))                                                                   \
     HOOK(int, dlclose, (void *handle), (handle))
 
 /* Hooks that do not come back: HOOK(name, (parameters), (arguments)). */

@@ -144,12 +144,35 @@ static bool agent_bring_up(void) {
     return true;
 }
 
+static void fork_child(void);
+
+/*
+ * In a child the handlers run in the order in which they were registered, and before ours has run this is
+ * still the parent's thread, with the parent's slot in shared memory. An allocator's handler makes its locks
+ * anew: it must come after ours. So ours is registered before anybody else's, and before any lock is
+ * initialised.
+ */
+static void fork_handler_register(void) {
+    static atomic_flag registered = ATOMIC_FLAG_INIT;
+    if (agent_real.__register_atfork && !atomic_flag_test_and_set_explicit(&registered, memory_order_relaxed))
+        agent_real.__register_atfork(NULL, NULL, fork_child, NULL);
+}
+
+AGENT_EXPORT int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
+                                   void *object) {
+    if (AGENT_UNLIKELY(!agent_real.__register_atfork))
+        agent_resolve();
+    fork_handler_register();
+    return agent_real.__register_atfork(prepare, parent, child, object);
+}
+
 void agent_start(void) {
     uint32_t expected = AGENT_NONE;
     if (!atomic_compare_exchange_strong_explicit(&agent_state, &expected, AGENT_STARTING,
                                                  memory_order_acquire, memory_order_relaxed))
         return;
     agent_resolve();
+    fork_handler_register();
     if (in_fork_child)
         agent_slabs_forget();
     bool on = agent_bring_up();
@@ -177,10 +200,7 @@ AGENT_EXPORT pid_t _Fork(void) {
     return pid;
 }
 
-extern int pthread_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void));
-
 __attribute__((constructor)) static void agent_load(void) {
     agent_start();
-    pthread_atfork(NULL, NULL, fork_child);
     agent_slot(); /* the main thread is seen even if it never locks */
 }

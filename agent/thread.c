@@ -61,9 +61,12 @@ struct thread_slot *agent_directory_pthread(uint64_t pthread) {
 }
 
 void agent_directory_clear(void) {
+    /* Reading first: a page that nothing is written to is not copied for the child. */
     for (uint32_t i = 0; i <= DIRECTORY_MASK; i++) {
-        atomic_store_explicit(&directory_tids[i], NULL, memory_order_relaxed);
-        atomic_store_explicit(&directory_pthreads[i], NULL, memory_order_relaxed);
+        if (atomic_load_explicit(&directory_tids[i], memory_order_relaxed))
+            atomic_store_explicit(&directory_tids[i], NULL, memory_order_relaxed);
+        if (atomic_load_explicit(&directory_pthreads[i], memory_order_relaxed))
+            atomic_store_explicit(&directory_pthreads[i], NULL, memory_order_relaxed);
     }
 }
 
