@@ -6,6 +6,7 @@
 #ifndef WAITSCOPE_AGENT_CONDITION_H
 #define WAITSCOPE_AGENT_CONDITION_H
 
+#include "agent/cleanup.h"
 #include "agent/take.h"
 
 struct condition_wait {
@@ -28,9 +29,9 @@ void condition_wait_cancelled(void *wait);
         int result_;                                                                                         \
         if (!condition_wait_begin(&wait_, condition, mutex, HOOK_SITE()))                                    \
             return call;                                                                                     \
-        pthread_cleanup_push(condition_wait_cancelled, &wait_);                                              \
+        AGENT_CLEANUP_PUSH(condition_wait_cancelled, &wait_);                                                \
         result_ = call;                                                                                      \
-        pthread_cleanup_pop(0);                                                                              \
+        AGENT_CLEANUP_POP();                                                                                 \
         condition_wait_end(&wait_, flags_of(result_));                                                       \
         return result_;                                                                                      \
     } while (0)

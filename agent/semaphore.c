@@ -6,6 +6,7 @@
  * sem_wait is a cancellation point even where it need not wait, so the real call is always made. Whether
  * it waited is known from the value before (then the wait is announced) or from the time it took.
  */
+#include "agent/cleanup.h"
 #include "agent/take.h"
 
 #define TAKERS 256U
@@ -99,9 +100,9 @@ static void semaphore_wait_cancelled(void *argument) {
         int result_;                                                                                         \
         if (!semaphore_wait_begin(&wait_, semaphore, HOOK_SITE()))                                           \
             return call;                                                                                     \
-        pthread_cleanup_push(semaphore_wait_cancelled, &wait_);                                              \
+        AGENT_CLEANUP_PUSH(semaphore_wait_cancelled, &wait_);                                                \
         result_ = call;                                                                                      \
-        pthread_cleanup_pop(0);                                                                              \
+        AGENT_CLEANUP_POP();                                                                                 \
         semaphore_wait_end(&wait_, result_ == 0 ? 0 : errno, flags);                                         \
         return result_;                                                                                      \
     } while (0)

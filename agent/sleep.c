@@ -3,6 +3,7 @@
  * Sleeping on purpose is idle time: told apart from running and from contention.
  */
 
+#include "agent/cleanup.h"
 #include "agent/take.h"
 
 static AGENT_SLOW bool sleep_begin(struct lock_wait *wait, uint64_t site) {
@@ -19,9 +20,9 @@ static AGENT_SLOW bool sleep_begin(struct lock_wait *wait, uint64_t site) {
         type result_;                                                                                        \
         if (!sleep_begin(&wait_, HOOK_SITE()))                                                               \
             return call;                                                                                     \
-        pthread_cleanup_push(lock_wait_cancelled, &wait_);                                                   \
+        AGENT_CLEANUP_PUSH(lock_wait_cancelled, &wait_);                                                     \
         result_ = call;                                                                                      \
-        pthread_cleanup_pop(0);                                                                              \
+        AGENT_CLEANUP_POP();                                                                                 \
         lock_wait_end(&wait_, agent_thread.slot, 0);                                                         \
         return result_;                                                                                      \
     } while (0)
