@@ -29,6 +29,11 @@
 #include "format/record.h"
 #include "format/slab.h"
 
+/* Another C library has none of these, and the agent must be loadable there (resolve.c). */
+#pragma weak __libc_single_threaded
+#pragma weak __pthread_register_cancel
+#pragma weak __pthread_unregister_cancel
+
 /* Orders this thread's stores against its own signal handlers. */
 #define AGENT_SIGNAL_FENCE() atomic_signal_fence(memory_order_seq_cst)
 
@@ -143,6 +148,8 @@ void agent_slot_abandon(struct thread_slot *slot); /* a TAKEN slot that no threa
 /* First slab: makes and announces it. Returns 0 or a negative errno. */
 int agent_slab_first(uint64_t start_ticks, uint64_t start_ns, uint32_t flags);
 void agent_slab_setup_cost(uint64_t ns);
+/* Makes one slab more than is needed now, if it can: later the kernel may be out of reach. Busy only. */
+void agent_slab_spare(void);
 void agent_slabs_forget(void); /* in a forked child */
 bool agent_recording(void);
 void agent_lost_count(enum loss_reason reason);

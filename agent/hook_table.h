@@ -2,8 +2,7 @@
 /*
  * The one table of interposed functions: HOOK(return type, name, (parameters), (arguments)).
  * It makes the struct of real functions, their resolution, and the no-op agent. A new hook is a row
- * here, its function in the file of its primitive, and its name in exports.map; a test compares the
- * three.
+ * here and its function, AGENT_EXPORT, in the file of its primitive.
  */
 #ifndef WAITSCOPE_AGENT_HOOK_TABLE_H
 #define WAITSCOPE_AGENT_HOOK_TABLE_H
@@ -110,7 +109,7 @@ extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (
          (clock, flags, time, rest))                                                                         \
     HOOK(int, usleep, (useconds_t time), (time))                                                             \
     HOOK(unsigned, sleep, (unsigned seconds), (seconds))                                                     \
-                                                                                                             \
+    HOOK(int, chroot, (const char *path), (path))                                                            \
     HOOK(pid_t, _Fork, (void), ())                                                                           \
     HOOK(int, __register_atfork,                                                                             \
          (void (*prepare)(void), void (*parent)(void), void (*child)(void), void *object),                   \
@@ -122,10 +121,23 @@ extern int __register_atfork(void (*prepare)(void), void (*parent)(void), void (
     HOOK(pthread_exit, (void *value), (value))                                                               \
     HOOK(thrd_exit, (int value), (value))
 
+/* Hooks of functions with a variable number of arguments: defined under another C name (hook_...), for libc's
+ * headers declare them otherwise. All they may be given is passed on. */
+#define AGENT_VARIADIC_HOOKS(HOOK)                                                                           \
+    HOOK(int, prctl, (int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d),       \
+         (option, a, b, c, d))                                                                               \
+    HOOK(long, syscall, (long number, long a, long b, long c, long d, long e, long f),                       \
+         (number, a, b, c, d, e, f))                                                                         \
+    HOOK(int, clone,                                                                                         \
+         (int (*function)(void *), void *stack, int flags, void *argument, void *parent_tid, void *tls,      \
+          void *child_tid),                                                                                  \
+         (function, stack, flags, argument, parent_tid, tls, child_tid))
+
 struct agent_real {
 #define AGENT_FIELD(type, name, parameters, arguments) type(*name) parameters;
 #define AGENT_VOID_FIELD(name, parameters, arguments) void(*name) parameters;
     AGENT_HOOKS(AGENT_FIELD)
+    AGENT_VARIADIC_HOOKS(AGENT_FIELD)
     AGENT_EXIT_HOOKS(AGENT_VOID_FIELD)
 #undef AGENT_FIELD
 #undef AGENT_VOID_FIELD

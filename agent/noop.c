@@ -18,5 +18,14 @@
         __builtin_unreachable();                                                                             \
     }
 
+#define NOOP_VARIADIC_HOOK(type, name, parameters, arguments)                                                \
+    AGENT_EXPORT type hook_##name parameters __asm__(#name);                                                 \
+    type hook_##name parameters {                                                                            \
+        if (__builtin_expect(!agent_real.name, 0))                                                           \
+            agent_resolve();                                                                                 \
+        return agent_real.name arguments;                                                                    \
+    }
+
 AGENT_HOOKS(NOOP_HOOK)
+AGENT_VARIADIC_HOOKS(NOOP_VARIADIC_HOOK)
 AGENT_EXIT_HOOKS(NOOP_EXIT_HOOK)

@@ -20,6 +20,15 @@
 
 struct agent_real agent_real;
 
+/* In a program of another C library (musl) these are not there, and it must start all the same: the agent
+ * stands down and its hooks forward. There dlsym serves; musl's does not allocate. */
+#pragma weak _r_debug
+#pragma weak dlsym
+
+bool agent_libc_is_known(void) {
+    return &_r_debug != NULL;
+}
+
 #define VERSION_HIDDEN 0x8000U
 
 struct object_tables {
@@ -94,7 +103,7 @@ static void *object_lookup(const struct link_map *map, const struct object_table
 
 /* ld.so's list, by the debugger interface: the executable first, then in search order. */
 static const struct link_map *object_first(void) {
-    return _r_debug.r_map;
+    return agent_libc_is_known() ? _r_debug.r_map : NULL;
 }
 
 static const struct link_map *object_self(void) {
@@ -119,6 +128,8 @@ static void *function_from(const struct link_map *first, const struct link_map *
 }
 
 static void *function_next(const struct link_map *self, const char *name) {
+    if (!agent_libc_is_known())
+        return dlsym(RTLD_NEXT, name);
     return function_from(self ? self->l_next : object_first(), self, name);
 }
 
@@ -141,6 +152,7 @@ void agent_resolve(void) {
     __atomic_store_n(&agent_real.name, (type(*) parameters)function_next(self, #name), __ATOMIC_RELEASE);
 #define AGENT_RESOLVE_VOID(name, parameters, arguments) AGENT_RESOLVE(void, name, parameters, arguments)
     AGENT_EXIT_HOOKS(AGENT_RESOLVE_VOID)
+    AGENT_VARIADIC_HOOKS(AGENT_RESOLVE)
     AGENT_HOOKS(AGENT_RESOLVE)
 #undef AGENT_RESOLVE
 #undef AGENT_RESOLVE_VOID

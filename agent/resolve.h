@@ -2,6 +2,11 @@
 #ifndef WAITSCOPE_AGENT_RESOLVE_H
 #define WAITSCOPE_AGENT_RESOLVE_H
 
+#include <stdbool.h>
+
+/* Whether the C library is glibc, whose locks the agent knows. */
+bool agent_libc_is_known(void);
+
 /* A function by its default version in the first loaded object that defines it, other than this
  * library; NULL if there is none. Allocates nothing. Any thread. */
 void *agent_symbol_find(const char *name);

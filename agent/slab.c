@@ -13,6 +13,7 @@
 #include <sys/resource.h>
 
 #include "agent/agent.h"
+#include "agent/confine.h"
 #include "agent/start.h"
 #include "agent/syscall.h"
 
@@ -213,21 +214,41 @@ static struct thread_slot *slot_take_any(void) {
     return slot;
 }
 
+/* One more slab. The making of slabs is held, and the kernel may be called. Returns 0 or a negative errno. */
+static int slab_add(void) {
+    const struct slab_header *first = slabs[0].header;
+    uint32_t index = atomic_load_explicit(&slab_count, memory_order_relaxed);
+    if (collector_gone)
+        return -ECONNREFUSED;
+    return slab_make(index, first->start_ticks, first->start_ns, first->agent_flags);
+}
+
+static void making_lock(void) {
+    while (atomic_flag_test_and_set_explicit(&slab_making, memory_order_acquire))
+        AGENT_SYSCALL_0(SYS_sched_yield);
+}
+
 struct thread_slot *agent_slot_take(void) {
     struct thread_slot *slot = slot_take_hinted();
     if (slot)
         return slot;
-    while (atomic_flag_test_and_set_explicit(&slab_making, memory_order_acquire))
-        AGENT_SYSCALL_0(SYS_sched_yield);
+    if (!agent_kernel_enter())
+        return slot_take_any();
+    making_lock();
     /* Others may take all of a new slab before this thread gets one. */
     while (!(slot = slot_take_any())) {
-        const struct slab_header *first = slabs[0].header;
-        uint32_t index = atomic_load_explicit(&slab_count, memory_order_relaxed);
-        if (collector_gone || slab_make(index, first->start_ticks, first->start_ns, first->agent_flags) != 0)
+        if (slab_add() != 0)
             break;
     }
     atomic_flag_clear_explicit(&slab_making, memory_order_release);
+    agent_kernel_leave();
     return slot;
+}
+
+void agent_slab_spare(void) {
+    making_lock();
+    slab_add();
+    atomic_flag_clear_explicit(&slab_making, memory_order_release);
 }
 
 void agent_slot_publish(struct thread_slot *slot, uint32_t tid) {

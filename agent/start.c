@@ -11,7 +11,9 @@
 #include <sys/mman.h>
 
 #include "agent/agent.h"
+#include "agent/confine.h"
 #include "agent/count.h"
+#include "agent/fork.h"
 #include "agent/resolve.h"
 #include "agent/syscall.h"
 #include "agent/unwind.h"
@@ -119,32 +121,49 @@ static bool sanitizer_present(void) {
 }
 
 static bool agent_bring_up(void) {
+    if (!in_fork_child && agent_confined_at_birth())
+        return false;
     uint64_t start_ns = monotonic_ns();
     if (!options_read(agent_environment_get(WAITSCOPE_AGENT_VARIABLE)))
         return false;
     agent_clock_kind = clock_choose();
     uint64_t start_ticks = agent_ticks();
 
-    if (!in_fork_child)
-        word_verify();
     uint32_t flags = in_fork_child ? AGENT_FLAG_FORKED : 0;
     if (!unwind_prepare())
         flags |= AGENT_FLAG_NO_UNWIND;
     if (agent_connect_find(environ, &flags) < 0)
         return false;
-    int error = sanitizer_present() ? -ENOTSUP : agent_slab_first(start_ticks, start_ns, flags);
+    if (!agent_libc_is_known() || sanitizer_present()) {
+        agent_hello_refuse(agent_libc_is_known() ? HELLO_REFUSED_SANITIZER : HELLO_REFUSED_LIBC, 0);
+        return false;
+    }
+    if (!in_fork_child)
+        word_verify(); /* calls what a sanitizer would report */
+    int error = agent_slab_first(start_ticks, start_ns, flags);
     if (error < 0) {
-        agent_hello_refuse(error == -ENOTSUP ? HELLO_REFUSED_SANITIZER
-                           : error == -EFBIG ? HELLO_REFUSED_FILE_LIMIT
-                                             : HELLO_REFUSED_MEMORY,
-                           -error);
+        agent_hello_refuse(error == -EFBIG ? HELLO_REFUSED_FILE_LIMIT : HELLO_REFUSED_MEMORY, -error);
         return false;
     }
     agent_slab_setup_cost(monotonic_ns() - start_ns);
     return true;
 }
 
-static void fork_child(void);
+/* It comes up anew at the child's first hooked call, so that a child which only execs costs nothing. One
+ * that is confined cannot have a slab of its own; the parent's header is still there to count it. */
+void agent_forked(void) {
+    in_fork_child = true;
+    agent_thread = (struct agent_thread){0};
+    agent_directory_clear();
+    filter_forked();
+    agent_confine_forked();
+    if (atomic_load_explicit(&agent_state, memory_order_relaxed) == AGENT_OFF)
+        return;
+    bool confined = agent_is_confined();
+    if (confined)
+        agent_lost_count(LOSS_NO_SLOT);
+    atomic_store_explicit(&agent_state, confined ? AGENT_OFF : AGENT_NONE, memory_order_relaxed);
+}
 
 /*
  * In a child the handlers run in the order in which they were registered, and before ours has run this is
@@ -155,7 +174,7 @@ static void fork_child(void);
 static void fork_handler_register(void) {
     static atomic_flag registered = ATOMIC_FLAG_INIT;
     if (agent_real.__register_atfork && !atomic_flag_test_and_set_explicit(&registered, memory_order_relaxed))
-        agent_real.__register_atfork(NULL, NULL, fork_child, NULL);
+        agent_real.__register_atfork(NULL, NULL, agent_forked, NULL);
 }
 
 AGENT_EXPORT int __register_atfork(void (*prepare)(void), void (*parent)(void), void (*child)(void),
@@ -177,27 +196,6 @@ void agent_start(void) {
         agent_slabs_forget();
     bool on = agent_bring_up();
     atomic_store_explicit(&agent_state, on ? AGENT_ON : AGENT_OFF, memory_order_release); /* [AGENT-STATE] */
-}
-
-/* The child has one thread, a copy of this one, and none of the parent's slots: it comes up anew at its
- * first hooked call, so that a child which only execs costs nothing. */
-static void fork_child(void) {
-    in_fork_child = true;
-    agent_thread = (struct agent_thread){0};
-    agent_directory_clear();
-    filter_forked();
-    if (atomic_load_explicit(&agent_state, memory_order_relaxed) != AGENT_OFF)
-        atomic_store_explicit(&agent_state, AGENT_NONE, memory_order_relaxed);
-}
-
-/* Unlike fork() it runs no handlers. fork() itself calls libc's own, which no hook stands before. */
-AGENT_EXPORT pid_t _Fork(void) {
-    if (AGENT_UNLIKELY(!agent_real._Fork))
-        agent_resolve();
-    pid_t pid = agent_real._Fork();
-    if (pid == 0)
-        fork_child();
-    return pid;
 }
 
 __attribute__((constructor)) static void agent_load(void) {

@@ -13,6 +13,8 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "agent/cleanup.h"
+#include "agent/confine.h"
 #include "agent/lock.h"
 #include "agent/syscall.h"
 
@@ -92,13 +94,21 @@ void agent_busy_timing_end(void) {
     agent_thread.busy_since = 0;
 }
 
-/* glibc puts a thread's control block, which pthread_self() points to, at the top of its stack.
- * stack_bytes 0: not known. */
-static void stack_bounds_set(uint64_t stack_bytes, uint32_t tid) {
+/* glibc stores the owner's tid in a mutex, and has it without asking the kernel. */
+static uint32_t tid_unasked(void) {
+    pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+    agent_real.pthread_mutex_lock(&mutex);
+    uint32_t tid = (uint32_t)mutex.__data.__owner;
+    agent_real.pthread_mutex_unlock(&mutex);
+    return tid;
+}
+
+/* glibc puts a thread's control block, which pthread_self() points to, at the top of its stack. */
+static void stack_bounds_set(uint64_t stack_bytes, bool main_thread) {
     extern void *__libc_stack_end __attribute__((weak));
     uint64_t here = (uint64_t)(uintptr_t)__builtin_frame_address(0);
     uint64_t high = (uint64_t)pthread_self();
-    if (stack_bytes == 0 && AGENT_SYSCALL_0(SYS_getpid) == (long)tid) {
+    if (main_thread) {
         struct rlimit limit = {8 << 20, 0};
         AGENT_SYSCALL_4(SYS_prlimit64, 0, RLIMIT_STACK, 0, &limit);
         stack_bytes = limit.rlim_cur > 256ULL << 20 ? 256ULL << 20 : limit.rlim_cur;
@@ -112,7 +122,8 @@ static void stack_bounds_set(uint64_t stack_bytes, uint32_t tid) {
 
 /* The thread is busy all the while: a signal handler that locks must not make it a second slot. */
 static void thread_begin(struct thread_slot *slot, uint64_t stack_bytes) {
-    uint32_t tid = agent_tid();
+    bool kernel = agent_kernel_enter();
+    uint32_t tid = kernel ? agent_tid() : tid_unasked();
     agent_thread.busy = true;
     AGENT_SIGNAL_FENCE();
     agent_thread.ring_bytes = slot->ring_bytes;
@@ -122,8 +133,11 @@ static void thread_begin(struct thread_slot *slot, uint64_t stack_bytes) {
     agent_thread.counts_evicted = 0;
     agent_thread.random = tid * 2654435761U;
     agent_thread.cost_countdown = (agent_thread.random >> 16) % COST_PERIOD;
-    stack_bounds_set(stack_bytes, tid);
-    AGENT_SYSCALL_2(SYS_prctl, PR_GET_NAME, slot->name);
+    stack_bounds_set(stack_bytes, kernel && stack_bytes == 0 && AGENT_SYSCALL_0(SYS_getpid) == (long)tid);
+    if (kernel) {
+        AGENT_SYSCALL_2(SYS_prctl, PR_GET_NAME, slot->name);
+        agent_kernel_leave();
+    }
     agent_slot_publish(slot, tid);
     agent_directory_add(slot, tid, (uint64_t)pthread_self());
     agent_thread.slot = slot;
@@ -158,15 +172,22 @@ AGENT_COLD struct thread_slot *agent_slot_prepare(void) {
     return slot;
 }
 
+static void cpu_time_note(struct thread_slot *slot) {
+    struct timespec cpu;
+    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu) == 0)
+        slot->cpu_ns = (uint64_t)cpu.tv_sec * 1000000000ULL + (uint64_t)cpu.tv_nsec;
+}
+
 void agent_thread_end(struct thread_slot *slot) {
     if (slot->end_ticks != 0)
         return;
-    struct timespec cpu;
     agent_busy_enter();
     lock_pending_flush(slot);
-    AGENT_SYSCALL_2(SYS_prctl, PR_GET_NAME, slot->name);
-    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu) == 0)
-        slot->cpu_ns = (uint64_t)cpu.tv_sec * 1000000000ULL + (uint64_t)cpu.tv_nsec;
+    if (agent_kernel_enter()) {
+        AGENT_SYSCALL_2(SYS_prctl, PR_GET_NAME, slot->name);
+        cpu_time_note(slot);
+        agent_kernel_leave();
+    }
     slot->end_ticks = agent_ticks();
     agent_busy_leave();
     atomic_store_explicit(&slot->state, SLOT_ENDING, memory_order_release); /* [SLOT-STATE] */
@@ -178,11 +199,12 @@ __attribute__((destructor)) static void agent_unload(void) {
     struct thread_slot *slot = agent_thread.fast;
     if (!slot)
         return;
-    struct timespec cpu;
     agent_busy_enter();
     lock_pending_flush(slot);
-    if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &cpu) == 0)
-        slot->cpu_ns = (uint64_t)cpu.tv_sec * 1000000000ULL + (uint64_t)cpu.tv_nsec;
+    if (agent_kernel_enter()) {
+        cpu_time_note(slot);
+        agent_kernel_leave();
+    }
     agent_busy_leave();
 }
 
@@ -213,7 +235,7 @@ static struct routine_start routine_enter(struct thread_slot *slot) {
     start.slot->start_routine = slot->start_routine;
     start.slot->creator_tid = slot->creator_tid;
     start.slot->creator_stack = slot->creator_stack;
-    stack_bounds_set(private->stack_bytes, agent_tid());
+    stack_bounds_set(private->stack_bytes, false);
     agent_slot_abandon(slot);
     agent_busy_leave();
     return start;
@@ -222,18 +244,20 @@ static struct routine_start routine_enter(struct thread_slot *slot) {
 static void *routine_posix(void *argument) {
     struct routine_start start = routine_enter(argument);
     void *value;
-    pthread_cleanup_push(routine_end, start.slot);
+    AGENT_CLEANUP_PUSH(routine_end, start.slot);
     value = ((void *(*)(void *))start.function)(start.argument);
-    pthread_cleanup_pop(1);
+    AGENT_CLEANUP_POP();
+    routine_end(start.slot);
     return value;
 }
 
 static int routine_c11(void *argument) {
     struct routine_start start = routine_enter(argument);
     int value;
-    pthread_cleanup_push(routine_end, start.slot);
+    AGENT_CLEANUP_PUSH(routine_end, start.slot);
     value = ((int (*)(void *))start.function)(start.argument);
-    pthread_cleanup_pop(1);
+    AGENT_CLEANUP_POP();
+    routine_end(start.slot);
     return value;
 }
 
@@ -251,7 +275,8 @@ static uint64_t stack_bytes_of(const pthread_attr_t *attr) {
     return bytes;
 }
 
-/* A slot for a thread that slot's thread is about to create, NULL if there is none. */
+/* A slot for a thread that slot's thread is about to create, NULL if there is none: then the thread itself
+ * asks again, and counts as lost where there is none still. */
 static struct thread_slot *child_prepare(struct thread_slot *slot, void *routine, void *argument,
                                          uint64_t stack_bytes) {
     agent_busy_enter();
@@ -321,9 +346,9 @@ AGENT_EXPORT void thrd_exit(int value) {
         int result_;                                                                                         \
         if (!join_begin(&wait_, (uint64_t)(thread), (uint64_t)(uintptr_t)__builtin_return_address(0)))       \
             return call;                                                                                     \
-        pthread_cleanup_push(lock_wait_cancelled, &wait_);                                                   \
+        AGENT_CLEANUP_PUSH(lock_wait_cancelled, &wait_);                                                     \
         result_ = call;                                                                                      \
-        pthread_cleanup_pop(0);                                                                              \
+        AGENT_CLEANUP_POP();                                                                                 \
         lock_wait_end(&wait_, agent_thread.slot, lock_wait_flags(result_));                                  \
         return result_;                                                                                      \
     } while (0)

@@ -20,6 +20,13 @@
 
 static _Atomic uint64_t row_cache[CACHE_ENTRIES];
 
+/* [UNWIND-KERNEL] relaxed: agent/confine.c orders it. */
+static _Atomic bool kernel_avoid;
+
+void unwind_kernel_avoid(bool avoid) {
+    atomic_store_explicit(&kernel_avoid, avoid, memory_order_relaxed); /* [UNWIND-KERNEL] */
+}
+
 static int (*object_find)(void *, struct unwind_object *);
 
 bool unwind_prepare(void) {
@@ -75,6 +82,8 @@ static bool word_read(const struct walk *walk, uint64_t address, uint64_t *ret_w
         *ret_word = *(const uint64_t *)(uintptr_t)address;
         return true;
     }
+    if (atomic_load_explicit(&kernel_avoid, memory_order_relaxed)) /* [UNWIND-KERNEL] */
+        return false;
     /* A stack we know nothing of (a coroutine's, an alternate signal stack): ask the kernel, which
      * answers EFAULT where a load would kill the target. */
     struct iovec local = {ret_word, 8}, remote = {(void *)(uintptr_t)address, 8};

@@ -35,6 +35,9 @@ size_t unwind_walk(const struct unwind_registers *registers, const struct unwind
 /* Forgets all rows: code was unmapped. Any thread. */
 void unwind_flush(void);
 
+/* From now on (or no longer) stacks that only the kernel could read safely end at once. */
+void unwind_kernel_avoid(bool avoid);
+
 /* Finds ld.so's _dl_find_object (glibc 2.35). Without it there are frame pointers only. Returns
  * whether it is there. */
 bool unwind_prepare(void);

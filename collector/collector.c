@@ -117,6 +117,7 @@ static bool note_stood_down(const struct recording *recording, struct collector_
         [HELLO_REFUSED_FILE_LIMIT] = "its file size limit (ulimit -f) leaves no room for the agent's memory",
         [HELLO_REFUSED_MEMORY] = "no memory for the agent",
         [HELLO_REFUSED_SANITIZER] = "it has a sanitizer's runtime, and the agent stood down",
+        [HELLO_REFUSED_LIBC] = "its C library is not glibc, and the agent stood down",
     };
     int error = recording->stood_down.error;
     if (recording->stood_down.why == HELLO_STANDS)

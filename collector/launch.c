@@ -134,18 +134,35 @@ int launch_go(struct launch *launch, bool traced) {
 
 extern char **environ;
 
+/* Filters on system calls that this process, and so its child, lives under. */
+static int seccomp_filters(void) {
+    char line[256];
+    int mode = 0, filters = 0;
+    FILE *status = fopen("/proc/self/status", "re");
+    while (status && fgets(line, sizeof(line), status)) {
+        sscanf(line, "Seccomp: %d", &mode);
+        sscanf(line, "Seccomp_filters: %d", &filters);
+    }
+    if (status)
+        fclose(status);
+    return filters > 0 ? filters : mode != 0; /* kernels before 5.9 do not count them */
+}
+
 char **launch_environment(const char *agent, const char *socket_path, const char *agent_options) {
     const char *preload = getenv("LD_PRELOAD");
-    const char *names[] = {"LD_PRELOAD", WAITSCOPE_SOCKET_VARIABLE, WAITSCOPE_AGENT_VARIABLE};
+    const char *names[] = {"LD_PRELOAD", WAITSCOPE_SOCKET_VARIABLE, WAITSCOPE_AGENT_VARIABLE,
+                           WAITSCOPE_SECCOMP_VARIABLE, "ASAN_OPTIONS"};
+    const char *sanitizer = getenv("ASAN_OPTIONS");
     size_t count = 0, text = 0;
+    int filters = seccomp_filters();
     while (environ[count])
         count++;
-    text =
-        strlen(agent) + (preload ? strlen(preload) : 0) + strlen(socket_path) + strlen(agent_options) + 128;
-    char **block = malloc((count + 4) * sizeof(char *) + text);
+    text = strlen(agent) + (preload ? strlen(preload) : 0) + strlen(socket_path) + strlen(agent_options) +
+           (sanitizer ? strlen(sanitizer) : 0) + 256;
+    char **block = malloc((count + 6) * sizeof(char *) + text);
     if (!block)
         return NULL;
-    char *at = (char *)(block + count + 4);
+    char *at = (char *)(block + count + 6);
     size_t used = 0;
     for (size_t i = 0; i < count; i++) {
         bool ours = false;
@@ -164,9 +181,19 @@ char **launch_environment(const char *agent, const char *socket_path, const char
         sprintf(at, "LD_PRELOAD=%s%s%s", agent, preload && preload[0] ? ":" : "", preload ? preload : "") + 1;
     block[used++] = at;
     at += sprintf(at, "%s=%s", WAITSCOPE_SOCKET_VARIABLE, socket_path) + 1;
+    /* A program with ASan's runtime in a shared library refuses to start where another one comes before it.
+     * The agent stands down there; what the user has set himself comes last and counts. */
+    block[used++] = at;
+    at += sprintf(at, "ASAN_OPTIONS=verify_asan_link_order=0%s%s", sanitizer && sanitizer[0] ? ":" : "",
+                  sanitizer ? sanitizer : "") +
+          1;
     if (agent_options[0]) {
         block[used++] = at;
-        sprintf(at, "%s=%s", WAITSCOPE_AGENT_VARIABLE, agent_options);
+        at += sprintf(at, "%s=%s", WAITSCOPE_AGENT_VARIABLE, agent_options) + 1;
+    }
+    if (filters > 0) {
+        block[used++] = at;
+        sprintf(at, "%s=%d", WAITSCOPE_SECCOMP_VARIABLE, filters);
     }
     block[used] = NULL;
     return block;

@@ -233,7 +233,7 @@ static bool hello_check(int connection, const struct hello *hello, struct ucred 
 /* Remembers why an agent stands down. */
 static bool refusal_take(struct recording *recording, int connection, const struct hello *hello) {
     struct ucred peer;
-    if (!hello_check(connection, hello, &peer) || hello->refusal > HELLO_REFUSED_SANITIZER)
+    if (!hello_check(connection, hello, &peer) || hello->refusal > HELLO_REFUSED_LIBC)
         return false;
     bool first = recording->stood_down.why == HELLO_STANDS;
     bool child = peer.pid == recording->child;

@@ -21,12 +21,17 @@
  * ring=BYTES, off (do nothing). */
 #define WAITSCOPE_AGENT_VARIABLE "WAITSCOPE_AGENT"
 
+/* Environment: how many seccomp filters the collector lives under, where there are any. Under no more than
+ * these an agent may do what the collector does. */
+#define WAITSCOPE_SECCOMP_VARIABLE "WAITSCOPE_SECCOMP"
+
 /* Why an agent stands down; such a hello carries no descriptor. */
 enum hello_refusal {
     HELLO_STANDS = 0,
     HELLO_REFUSED_FILE_LIMIT = 1, /* RLIMIT_FSIZE leaves no room for a slab */
     HELLO_REFUSED_MEMORY = 2,     /* memfd_create, mmap: see error */
     HELLO_REFUSED_SANITIZER = 3,  /* the program has a sanitizer's runtime */
+    HELLO_REFUSED_LIBC = 4,       /* the program's C library is not glibc */
 };
 
 struct hello {
