@@ -1,43 +1,8 @@
 // SPDX-License-Identifier: MIT
 'use strict';
 /* One program for each primitive: what it knows of itself against what the report says. */
-const os = require('os');
-const { checkTruth, matching, stackHas, sum } = require('../lib/truth');
-
-/* Two runs print the same truth but for what they measured. */
-function normalise(volatile) {
-  return (text) => JSON.stringify(JSON.parse(text), (key, value) =>
-    (key === 'wait_ns' || volatile.includes(key) ? undefined : value));
-}
-
-/*
- * A row: name, program (the name by default), args, volatile (members that differ from run to run),
- * truth (options of checkTruth), except (losses that are no fault), more(context, report, truth).
- */
-function truthCase(row) {
-  return {
-    name: row.name,
-    timeout: row.timeout,
-    serial: row.serial,
-    async run(context) {
-      const program = context.program(row.program || row.name);
-      const bare = await context.run(program, row.args || []);
-      if (bare.timedOut) throw new Error('the bare program hangs');
-      const recorded = await context.record(program, row.args || [], { stderr: bare.stderr });
-      context.same(bare, recorded, normalise(row.volatile || []));
-      if (recorded.stdout === '') throw new Error('the recorded program printed nothing');
-      const truth = JSON.parse(recorded.stdout);
-      const report = await context.report(recorded.trace, { except: row.except });
-      context.complaints.push(...checkTruth(report, truth, row.truth));
-      if (report.target.exit_code !== undefined) context.equal(report.target.exit_code, recorded.code, 'target.exit_code');
-      else context.equal(report.target.signal, os.constants.signals[recorded.signal], 'target.signal');
-      context.expect(report.processes.some((process) => process.pid === report.target.pid), 'the target is none of the processes');
-      context.expect(report.processes.every((process) => process.pid > 0 && process.exe !== ''), `a process is unknown: ${JSON.stringify(report.processes)}`);
-      context.expect(report.target.command.startsWith(program), `target.command is ${report.target.command}`);
-      if (row.more) row.more(context, report, truth);
-    },
-  };
-}
+const { matching, stackHas, sum } = require('../lib/truth');
+const { truthCase } = require('../lib/truth_case');
 
 function wholeStack(context, report, truth) {
   const lock = matching(report, truth.locks[0])[0];
