@@ -85,6 +85,17 @@ uint32_t catalogue_lock_add(struct catalogue *catalogue, const struct catalogue_
     return catalogue->lock_count;
 }
 
+uint32_t catalogue_naming_add(struct catalogue *catalogue, const struct catalogue_naming *naming) {
+    struct catalogue_naming *namings =
+        room_make(catalogue->namings, sizeof(*namings), catalogue->naming_count, &catalogue->naming_room,
+                  CATALOGUE_NAMINGS_MAX);
+    if (!namings)
+        return 0;
+    catalogue->namings = namings;
+    namings[++catalogue->naming_count] = *naming;
+    return catalogue->naming_count;
+}
+
 void catalogue_clear(struct catalogue *catalogue) {
     for (uint32_t i = 1; i <= catalogue->module_count; i++)
         free(catalogue->modules[i].path);
@@ -93,6 +104,7 @@ void catalogue_clear(struct catalogue *catalogue) {
     free(catalogue->locations);
     free(catalogue->stacks);
     free(catalogue->locks);
+    free(catalogue->namings);
     free(catalogue->stack_locations);
     memset(catalogue, 0, sizeof(*catalogue));
 }

@@ -19,6 +19,7 @@
 #define CATALOGUE_LOCATIONS_MAX (1U << 24)
 #define CATALOGUE_STACKS_MAX (1U << 22)
 #define CATALOGUE_LOCKS_MAX (1U << 24)
+#define CATALOGUE_NAMINGS_MAX (1U << 22)
 
 struct catalogue_process {
     int pid, real_pid; /* as the target sees itself, as we see it */
@@ -49,7 +50,15 @@ struct catalogue_lock {
     uint32_t process : 31;
     uint32_t inferred : 1; /* first seen in use: no initialisation was reported */
     uint32_t init_stack, first_site;
-    uint32_t older; /* lock that was at this address before, 0 none */
+    uint32_t older;  /* lock that was at this address before, 0 none */
+    uint32_t naming; /* that it was matched with, 0 none */
+};
+
+/* The program named what lies at an address, or said that it is gone. */
+struct catalogue_naming {
+    uint64_t key;   /* without a class */
+    uint32_t name;  /* string of the trace, 0: it is gone */
+    uint32_t older; /* naming of this address before, 0 none */
 };
 
 struct catalogue {
@@ -58,10 +67,13 @@ struct catalogue {
     struct catalogue_location *locations;
     struct catalogue_stack *stacks;
     struct catalogue_lock *locks;
+    struct catalogue_naming *namings;
     uint32_t *stack_locations;
     /* Counts are the last ids: entry 0 of each array is unused. */
-    uint32_t process_count, module_count, location_count, stack_count, lock_count, stack_location_count;
-    uint32_t process_room, module_room, location_room, stack_room, lock_room, stack_location_room;
+    uint32_t process_count, module_count, location_count, stack_count, lock_count, naming_count,
+        stack_location_count;
+    uint32_t process_room, module_room, location_room, stack_room, lock_room, naming_room,
+        stack_location_room;
 };
 
 /* Each returns the new id, or 0 if there is no memory or the maximum is reached. */
@@ -71,6 +83,7 @@ uint32_t catalogue_module_add(struct catalogue *catalogue,
 uint32_t catalogue_location_add(struct catalogue *catalogue, const struct catalogue_location *location);
 uint32_t catalogue_stack_add(struct catalogue *catalogue, const uint32_t *locations, uint32_t count);
 uint32_t catalogue_lock_add(struct catalogue *catalogue, const struct catalogue_lock *lock);
+uint32_t catalogue_naming_add(struct catalogue *catalogue, const struct catalogue_naming *naming);
 /* Frees what it holds. */
 void catalogue_clear(struct catalogue *catalogue);
 

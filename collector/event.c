@@ -128,10 +128,56 @@ static int module_apply(struct recording *recording, const struct backlog_entry 
     return 0;
 }
 
+static bool name_plausible(const void *data) {
+    const struct record_name *record = data;
+    size_t room = (size_t)record->header.words * 8 - sizeof(*record);
+    return record->hash != 0 && record->header.value > 0 && record->header.value <= room &&
+           record->header.value <= NAME_BYTES_MAX;
+}
+
+static int name_apply(struct recording *recording, const struct backlog_entry *entry, const void *data) {
+    naming_text_define(recording, entry->image, data);
+    return 0;
+}
+
+static bool lock_name_plausible(const void *data) {
+    const struct record_lock_name *record = data;
+    return lock_key_class(record->key) == LOCK_CLASS_NONE && lock_key_address(record->key) != 0;
+}
+
+static int lock_name_apply(struct recording *recording, const struct backlog_entry *entry, const void *data) {
+    const struct record_lock_name *record = data;
+    uint32_t name = 0;
+    int error = naming_text(entry->image, record->text, &name);
+    return error == 0 ? naming_add(recording, entry->image, record->key, name) : error;
+}
+
+static int region_apply(struct recording *recording, const struct backlog_entry *entry, const void *data) {
+    const struct record_region *record = data;
+    uint64_t begin = image_time(recording, entry->image, record->begin, &entry->view->guard);
+    uint64_t end = image_time(recording, entry->image, record->end, &entry->view->guard);
+    uint32_t name = 0;
+    int error = naming_text(entry->image, record->text, &name);
+    if (error != 0)
+        return error;
+    struct trace_region row = {
+        .begin = begin < end ? begin : end,
+        .duration = begin < end ? end - begin : 0,
+        .name = name,
+        .depth = record->header.value,
+        .flags = record->header.flags,
+    };
+    return trace_writer_row(recording->writer, TRACE_REGION, entry->view->thread, &row);
+}
+
 static int thread_name_apply(struct recording *recording, const struct backlog_entry *entry,
                              const void *data) {
     const struct record_thread_name *record = data;
-    uint32_t thread = thread_of_tid(entry->image, record->tid);
+    uint32_t thread = thread_of_tid(entry->image, record->tid), name = 0;
+    if (record->header.flags & THREAD_NAME_GIVEN) {
+        int error = naming_text(entry->image, record->text, &name);
+        return error == 0 ? thread_name_given(recording, entry->view->thread, recording->now, name) : error;
+    }
     if (thread == entry->view->thread)
         memcpy(entry->view->name, record->name, sizeof(entry->view->name));
     if (thread)
@@ -156,6 +202,10 @@ static const struct event_rule EVENT_RULES[RECORD_KIND_LIMIT] = {
                        module_apply},
     [RECORD_THREAD_NAME] = {"thread name", WORDS(struct record_thread_name), EVENT_EVENTS, true, NULL,
                             thread_name_apply},
+    [RECORD_NAME] = {"name", WORDS(struct record_name), EVENT_MODULES, false, name_plausible, name_apply},
+    [RECORD_LOCK_NAME] = {"lock name", WORDS(struct record_lock_name), EVENT_DEFINITIONS, true,
+                          lock_name_plausible, lock_name_apply},
+    [RECORD_REGION] = {"region", WORDS(struct record_region), EVENT_EVENTS, true, NULL, region_apply},
 };
 
 /* The rule for a record that is whole within bytes; NULL if it is not plausible. *ret_cut: it is not

@@ -7,14 +7,14 @@
  * address whose generation is not after the key's. Initialisations are known here before any record
  * that could depend on them (drain.c), so a lock that was only inferred from its use has been there
  * since before: it also answers for older generations.
+ *
+ * A naming (naming.c) divides the lives of locks that no call initialises: where a use's naming is not
+ * the one its lock was matched with, another lock lies there.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "collector/recording.h"
-
-#define LOCK_CHAIN_STEPS 64U /* former locks looked at for one address */
-#define GENERATIONS (1U << LOCK_KEY_GENERATION_BITS)
 
 static uint64_t text_id(struct recording *recording, const char *text) {
     return trace_writer_string(recording->writer, text, strlen(text));
@@ -148,17 +148,41 @@ static uint64_t key_normal(uint64_t key) {
     return lock_key_make(lock_key_address(key), lock_key_generation(key), LOCK_CLASS_RWLOCK_WRITE);
 }
 
-static uint64_t key_place(uint64_t key) {
+uint64_t intern_key_place(uint64_t key) {
     return lock_key_make(lock_key_address(key), 0, (enum lock_class)lock_key_class(key));
+}
+
+uint32_t intern_generations_since(uint64_t key, uint64_t former) {
+    return (lock_key_generation(key) - lock_key_generation(former)) & (INTERN_GENERATIONS - 1);
+}
+
+/* Puts a lock into the chain of its address: before those that are older; one that was initialised comes
+ * last. Returns 0 or -ENOMEM. */
+static int lock_link(struct recording *recording, struct image *image, uint32_t id, bool initialised) {
+    struct catalogue_lock *locks = recording->catalogue.locks;
+    uint64_t key = locks[id].key, place = intern_key_place(key);
+    uint32_t newest = table_get(&image->locks, place), newer = 0, next = newest;
+    for (uint32_t step = 0; next && !initialised && step < INTERN_CHAIN_STEPS && !locks[next].inferred;
+         step++) {
+        uint32_t since = intern_generations_since(locks[next].key, key);
+        if (since == 0 || since >= INTERN_GENERATIONS / 2)
+            break;
+        newer = next;
+        next = locks[next].older;
+    }
+    locks[id].older = next;
+    if (newer) {
+        locks[newer].older = id;
+        return 0;
+    }
+    return table_set(&image->locks, place, id);
 }
 
 static uint32_t lock_add(struct recording *recording, struct image *image, struct catalogue_lock *lock,
                          uint64_t created, uint32_t initial) {
-    uint64_t place = key_place(lock->key);
     lock->process = image->process;
-    lock->older = table_get(&image->locks, place);
     uint32_t id = catalogue_lock_add(&recording->catalogue, lock);
-    if (!id || table_set(&image->locks, place, id) != 0)
+    if (!id || lock_link(recording, image, id, created != 0) != 0)
         return 0;
     struct trace_lock row = {.id = id,
                              .process = image->process,
@@ -170,35 +194,48 @@ static uint32_t lock_add(struct recording *recording, struct image *image, struc
                              .first_site = lock->first_site,
                              .initial = initial};
     trace_writer_row(recording->writer, TRACE_LOCK, 0, &row);
+    if (lock->naming)
+        naming_tell(recording, id);
     return id;
 }
 
-static uint32_t generations_since(uint64_t key, uint64_t former) {
-    return (lock_key_generation(key) - lock_key_generation(former)) & (GENERATIONS - 1);
+static uint32_t lock_find(const struct recording *recording, const struct image *image, uint64_t key) {
+    uint32_t id = table_get(&image->locks, intern_key_place(key));
+    /* The counter wraps: half of it is taken as "after" for the newest lock; an older one lasted
+     * until the next was initialised. */
+    uint32_t lasted = INTERN_GENERATIONS / 2;
+    for (uint32_t step = 0; id && step < INTERN_CHAIN_STEPS; step++) {
+        const struct catalogue_lock *lock = &recording->catalogue.locks[id];
+        if (lock->inferred || intern_generations_since(key, lock->key) < lasted)
+            return id;
+        id = lock->older;
+        if (id)
+            lasted = intern_generations_since(lock->key, recording->catalogue.locks[id].key);
+    }
+    return 0;
 }
 
 uint32_t intern_lock(struct recording *recording, struct image *image, uint64_t key, uint64_t site) {
     key = key_normal(key);
-    uint32_t id = table_get(&image->locks, key_place(key)), found = 0;
-    /* The counter wraps: half of it is taken as "after" for the newest lock; an older one lasted
-     * until the next was initialised. */
-    uint32_t lasted = GENERATIONS / 2;
-    for (uint32_t step = 0; id && !found && step < LOCK_CHAIN_STEPS; step++) {
-        const struct catalogue_lock *lock = &recording->catalogue.locks[id];
-        if (lock->inferred || generations_since(key, lock->key) < lasted)
-            found = id;
-        id = lock->older;
-        if (id)
-            lasted = generations_since(lock->key, recording->catalogue.locks[id].key);
-    }
-    if (found) {
+    uint32_t found = lock_find(recording, image, key), naming = naming_find(recording, image, key);
+    if (found && naming_fits(recording, found, naming)) {
         struct catalogue_lock *lock = &recording->catalogue.locks[found];
         if (!lock->first_site && site)
             lock->first_site = intern_location(recording, image, site, false);
         return found;
     }
-    struct catalogue_lock lock = {
-        .key = key, .inferred = 1, .first_site = intern_location(recording, image, site, false)};
+    struct catalogue_lock lock = {.key = key,
+                                  .inferred = !naming || recording->catalogue.namings[naming].older == 0,
+                                  .first_site = intern_location(recording, image, site, false),
+                                  .naming = naming};
+    if (found)
+        lock.inferred = 0;
+    if (naming) {
+        uint32_t generation = lock_key_generation(recording->catalogue.namings[naming].key);
+        lock.key = lock_key_make(lock_key_address(key), generation, (enum lock_class)lock_key_class(key));
+    } else {
+        lock.naming = naming_oldest(recording, image, key); /* used before it was named */
+    }
     return lock_add(recording, image, &lock, 0, 0);
 }
 
@@ -213,5 +250,7 @@ void intern_clear(struct image *image) {
     table_clear(&image->locations);
     table_clear(&image->stacks);
     table_clear(&image->locks);
+    table_clear(&image->names);
+    table_clear(&image->namings);
     table_clear(&image->threads);
 }

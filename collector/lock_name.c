@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a lock is called: its variable if it is static data, else the function that initialised it,
- * else the function that first took it. Functions that only pass a lock on to the C library are
- * stepped over: everybody's mutex comes from pthread_mutex_init.
+ * What a lock is called: as the program named it, else its variable if it is static data, else the function
+ * that initialised it, else the function that first took it. Functions that only pass a lock on to the C
+ * library are stepped over: everybody's mutex comes from pthread_mutex_init.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -122,9 +122,9 @@ static bool name_by_site(struct recording *recording, struct trace_lock_name *ro
     return true;
 }
 
-static bool lock_name(struct recording *recording, struct names *names, const struct catalogue_lock *lock,
-                      const struct site_cache *stacks, const struct site_cache *locations,
-                      struct trace_lock_name *row) {
+static bool name_found(struct recording *recording, struct names *names, const struct catalogue_lock *lock,
+                       const struct site_cache *stacks, const struct site_cache *locations,
+                       struct trace_lock_name *row) {
     const struct catalogue *catalogue = &recording->catalogue;
     const char *cls = CLASS_NAMES[lock_key_class(lock->key)];
     uint64_t address = lock_key_address(lock->key);
@@ -159,6 +159,19 @@ static bool lock_name(struct recording *recording, struct names *names, const st
     locations->known[lock->first_site] = true;
     row->source = TRACE_NAME_FIRST_SITE;
     return name_by_site(recording, row, cls, "in", site);
+}
+
+/* A name that the program gave stands in the trace already: here it gets the place that was found. */
+static bool lock_name(struct recording *recording, struct names *names, const struct catalogue_lock *lock,
+                      const struct site_cache *stacks, const struct site_cache *locations,
+                      struct trace_lock_name *row) {
+    bool found = name_found(recording, names, lock, stacks, locations, row);
+    uint32_t given = lock->naming ? recording->catalogue.namings[lock->naming].name : 0;
+    if (!given)
+        return found;
+    row->name = given;
+    row->source = TRACE_NAME_ANNOTATION;
+    return row->file != 0;
 }
 
 void lock_names_write(struct recording *recording, struct names *names) {

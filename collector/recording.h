@@ -87,6 +87,8 @@ struct image {
     struct table locations; /* pc -> id */
     struct table stacks;    /* hash -> id */
     struct table locks;     /* address and class -> id of the newest */
+    struct table names;     /* hash -> string of the trace */
+    struct table namings;   /* address -> id of the newest */
 
     struct table threads; /* tid -> id of the latest */
     struct {
@@ -136,6 +138,7 @@ struct recording {
     uint32_t thread_count;    /* last id */
     uint64_t emitted, stored; /* of threads that are settled */
     uint64_t refused;         /* hellos that were not believed */
+    uint64_t name_bytes;      /* of names that programs gave */
     /* The first agent that stood down; one in the launched command takes its place. */
     struct {
         enum hello_refusal why; /* HELLO_STANDS: none has */
@@ -213,6 +216,8 @@ void thread_end(struct recording *recording, struct image *image, struct slot_vi
                 const struct thread_last *last, uint64_t end_ns);
 void thread_name(struct recording *recording, struct image *image, uint32_t thread, uint64_t time,
                  const char name[THREAD_NAME_BYTES]);
+/* The program itself gave the name, a string of the trace. */
+int thread_name_given(struct recording *recording, uint32_t thread, uint64_t time, uint32_t name);
 /* Takes a delta of lock counts; false if it is not believed. */
 bool thread_count_store(struct recording *recording, struct image *image, struct slot_view *view,
                         const struct lock_count *count, int *ret_error);
@@ -246,7 +251,29 @@ uint32_t intern_lock(struct recording *recording, struct image *image, uint64_t 
 uint32_t intern_lock_init(struct recording *recording, struct image *image,
                           const struct record_lock_init *record, uint64_t created);
 bool intern_key_is_lock(uint64_t key);
+/* A key of generation 0 by which image.locks finds the newest lock. */
+uint64_t intern_key_place(uint64_t key);
+/* How many initialisations or namings a key is later than another one, modulo the counter's range. */
+uint32_t intern_generations_since(uint64_t key, uint64_t former);
+#define INTERN_GENERATIONS (1U << LOCK_KEY_GENERATION_BITS)
+#define INTERN_CHAIN_STEPS 64U /* former locks or namings looked at for one address */
 void intern_clear(struct image *image);
+
+/* naming.c */
+
+void naming_text_define(struct recording *recording, struct image *image, const struct record_name *record);
+/* The string of the trace for a name's hash. Returns 0, or -ENOENT if it was never defined. */
+int naming_text(const struct image *image, uint64_t hash, uint32_t *ret_name);
+/* Returns 0 or -ENOMEM. */
+int naming_add(struct recording *recording, struct image *image, uint64_t key, uint32_t name);
+/* The naming that was in force for a key, 0 none. */
+uint32_t naming_find(const struct recording *recording, const struct image *image, uint64_t key);
+/* The oldest one of an address, which a lock is matched with that was used before it; 0 none. */
+uint32_t naming_oldest(const struct recording *recording, const struct image *image, uint64_t key);
+/* Whether a use under this naming is of that lock; matches them if so. */
+bool naming_fits(struct recording *recording, uint32_t lock, uint32_t naming);
+/* Tells the trace of the name that a new lock was made with. */
+void naming_tell(struct recording *recording, uint32_t lock);
 
 /* drain.c */
 

@@ -46,6 +46,11 @@ void thread_name(struct recording *recording, struct image *image, uint32_t thre
         trace_writer_row(recording->writer, TRACE_THREAD_NAME, 0, &row);
 }
 
+int thread_name_given(struct recording *recording, uint32_t thread, uint64_t time, uint32_t name) {
+    struct trace_thread_name row = {.thread = thread, .time = time, .name = name, .given = 1};
+    return trace_writer_row(recording->writer, TRACE_THREAD_NAME, 0, &row);
+}
+
 static void name_refresh(struct recording *recording, struct image *image, struct slot_view *view,
                          uint64_t time, const char name[THREAD_NAME_BYTES]) {
     if (name[0] == '\0' || memcmp(name, view->name, THREAD_NAME_BYTES) == 0)

@@ -510,6 +510,7 @@ static const struct {
     [TRACE_LOCK] = TIMED(lock, created),
     [TRACE_WAIT] = {true, offsetof(struct trace_wait, begin), offsetof(struct trace_wait, duration)},
     [TRACE_RELEASE] = TIMED(release, time),
+    [TRACE_REGION] = {true, offsetof(struct trace_region, begin), offsetof(struct trace_region, duration)},
     [TRACE_SNAPSHOT] = TIMED(snapshot, time),
     [TRACE_LOSS] = TIMED(loss, time),
     [TRACE_END] = TIMED(end, time),

@@ -65,6 +65,9 @@ enum record_kind {
     RECORD_STACK = 7,
     RECORD_MODULE = 8,
     RECORD_THREAD_NAME = 9,
+    RECORD_NAME = 10,
+    RECORD_LOCK_NAME = 11,
+    RECORD_REGION = 12,
     RECORD_KIND_LIMIT
 };
 
@@ -200,12 +203,48 @@ struct record_module {
 };
 
 #define THREAD_NAME_BYTES 16
+#define THREAD_NAME_GIVEN 0x01U /* through the annotation API: text is a name's hash, followed by zeros */
 
 struct record_thread_name {
     struct record_header header;
     uint32_t tid; /* whose name */
     uint32_t reserved;
-    char name[THREAD_NAME_BYTES]; /* NUL-padded */
+    union {
+        char name[THREAD_NAME_BYTES]; /* NUL-padded */
+        uint64_t text;
+    };
+};
+
+#define NAME_BYTES_MAX 255
+
+/*
+ * A text that the program gave through the annotation API (include/waitscope.h), written to some ring of
+ * its process before the first record that names it by its hash. header.value: bytes of text.
+ */
+struct record_name {
+    struct record_header header;
+    uint64_t hash; /* never 0 */
+    char text[];   /* no terminator */
+};
+
+/*
+ * The program named a lock. Naming raises the generation as an initialisation does: whether it named the
+ * lock that lay there or another one is found out where all names are known (collector/intern.c).
+ */
+struct record_lock_name {
+    struct record_header header;
+    uint64_t key;  /* LOCK_CLASS_NONE, with the new generation */
+    uint64_t text; /* hash of its name; 0: the lock is gone */
+};
+
+#define REGION_OPEN 0x01U /* its thread or the program ended before it did */
+
+/* A region of a thread, written when it ends. header.value: regions it lies in. */
+struct record_region {
+    struct record_header header;
+    uint64_t text;  /* hash of its name, 0: it has none */
+    uint64_t begin; /* ticks */
+    uint64_t end;   /* ticks */
 };
 
 #define RECORD_WORDS_MAX 256U /* no record is longer */
@@ -216,7 +255,7 @@ enum loss_reason {
     LOSS_NO_SLOT = 1,   /* no thread slot could be had */
     LOSS_NESTED = 2,    /* a signal handler interrupted the agent itself */
     LOSS_TOO_LONG = 3,  /* a record past RECORD_WORDS_MAX */
-    LOSS_HELD_DEEP = 4, /* more locks held at once than the held-stack has places */
+    LOSS_HELD_DEEP = 4, /* more locks held, or regions open, at once than there are places for */
     LOSS_CORRUPT = 5,   /* the collector found a record it would not believe */
     LOSS_COLLECTOR = 6, /* the collector could not store it: disk full, out of memory */
     LOSS_REASON_COUNT

@@ -63,6 +63,7 @@ static const struct trace_column thread_name_columns[] = {
     COLUMN(thread_name, thread, TRACE_DELTA),
     COLUMN(thread_name, time, TRACE_DELTA),
     COLUMN(thread_name, name, TRACE_DELTA),
+    COLUMN(thread_name, given, TRACE_PLAIN),
 };
 static const struct trace_column thread_end_columns[] = {
     COLUMN(thread_end, thread, TRACE_DELTA),
@@ -102,6 +103,11 @@ static const struct trace_column count_columns[] = {
     COLUMN(count, hold_maximum, TRACE_PLAIN),
     COLUMN(count, wait_ns, TRACE_PLAIN),
     COLUMN(count, contended_hold_ns, TRACE_PLAIN),
+};
+static const struct trace_column region_columns[] = {
+    COLUMN(region, begin, TRACE_DELTA), COLUMN(region, duration, TRACE_PLAIN),
+    COLUMN(region, name, TRACE_PLAIN),  COLUMN(region, depth, TRACE_PLAIN),
+    COLUMN(region, flags, TRACE_PLAIN),
 };
 static const struct trace_column snapshot_columns[] = {
     COLUMN(snapshot, time, TRACE_DELTA),       COLUMN(snapshot, thread, TRACE_DELTA),
@@ -152,4 +158,5 @@ const struct trace_kind TRACE_KINDS[TRACE_KIND_LIMIT] = {
     [TRACE_COST] = KIND(cost),
     [TRACE_END] = KIND(end),
     [TRACE_INDEX] = KIND(index),
+    [TRACE_REGION] = KIND(region),
 };

@@ -96,6 +96,7 @@ enum trace_kind_id {
     TRACE_COST = 19,
     TRACE_END = 20,
     TRACE_INDEX = 21,
+    TRACE_REGION = 22,
     TRACE_KIND_LIMIT
 };
 
@@ -152,6 +153,7 @@ struct trace_thread {
 };
 struct trace_thread_name {
     uint64_t thread, time, name;
+    uint64_t given; /* 1: through the annotation API, and better than what the kernel knows */
 };
 struct trace_thread_end {
     uint64_t thread, time;
@@ -176,7 +178,7 @@ struct trace_lock_name {
     uint64_t file, line; /* of its declaration or of the site; 0 unknown */
     uint64_t source;     /* enum trace_name_source */
 };
-/* The thread of a wait, release or count is its block's. */
+/* The thread of a wait, release, count or region is its block's. */
 struct trace_wait {
     uint64_t begin, duration;
     uint64_t lock;
@@ -203,6 +205,13 @@ struct trace_count {
     uint64_t hold_maximum;
     uint64_t wait_ns;           /* sum over contended acquisitions */
     uint64_t contended_hold_ns; /* sum over their holds, all of them */
+};
+/* A stretch of the block's thread that the program marked. */
+struct trace_region {
+    uint64_t begin, duration;
+    uint64_t name;  /* string, 0: it has none */
+    uint64_t depth; /* regions it lies in */
+    uint64_t flags; /* REGION_* */
 };
 /* Something that was still going on at a tick. */
 struct trace_snapshot {

@@ -97,6 +97,18 @@ static int noise_write(struct trace_writer *writer) {
     return error;
 }
 
+/* What a program told through the annotation API, on top of everything else. */
+static int annotations_write(struct trace_writer *writer) {
+    uint64_t day = trace_writer_string(writer, "day", 3), name = trace_writer_string(writer, "teller", 6);
+    int error = definitions_write(writer) | events_write(writer, 3);
+    error |= ROW(TRACE_THREAD_NAME, 0, &(struct trace_thread_name){2, 1100000000, name, 1});
+    error |= ROW(TRACE_LOCK_NAME, 0, &(struct trace_lock_name){1, name, 0, 0, TRACE_NAME_ANNOTATION});
+    error |= ROW(TRACE_REGION, 2, &(struct trace_region){1100000100, 200, name, 1, 0});
+    error |= ROW(TRACE_REGION, 2, &(struct trace_region){1100000000, 90000, day, 0, REGION_OPEN});
+    error |= ROW(TRACE_REGION, 3, &(struct trace_region){1100000000, 0, 0, 0, 0});
+    return error;
+}
+
 /* Without events: an empty trace if it is finished, else one of noise. */
 static int seed_write(const char *folder, const char *name, uint64_t events, bool finish) {
     struct trace_writer *writer = NULL;
@@ -122,6 +134,11 @@ int main(int argc, char **argv) {
     error |= seed_write(argv[1], "recording.trace", 20, false);
     error |= seed_write(argv[1], "noise.trace", 0, false);
     error |= seed_write(argv[1], "torn.trace", 20, true);
+    struct trace_writer *writer = NULL;
+    error |= seed_open(argv[1], "annotations.trace", &writer);
+    if (error == 0)
+        error = annotations_write(writer) | trace_writer_finish(writer);
+    trace_writer_free(writer);
     char path[PATH_MAX];
     if (snprintf(path, sizeof(path), "%s/torn.trace", argv[1]) >= (int)sizeof(path) ||
         truncate(path, 1500) != 0)

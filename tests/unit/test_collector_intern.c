@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* Ids: the hash table, lock generations, modules that take one another's place. */
+#include <errno.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -100,6 +101,104 @@ static void lock_generations(void) {
     CHECK(!intern_key_is_lock(UINT64_MAX));
 }
 
+static uint32_t name_text(const char *text) {
+    return (uint32_t)trace_writer_string(recording.writer, text, strlen(text));
+}
+
+static void name(uint64_t address, uint32_t generation, const char *text) {
+    uint64_t place = lock_key_make(address, generation, LOCK_CLASS_NONE);
+    CHECK_EQ_INT(naming_add(&recording, &image, place, text ? name_text(text) : 0), 0);
+}
+
+static bool is_named(uint32_t lock, const char *text) {
+    uint32_t naming = recording.catalogue.locks[lock].naming;
+    return (naming ? recording.catalogue.namings[naming].name : 0) == (text ? name_text(text) : 0);
+}
+
+static void lock_namings(void) {
+    /* Before its first use and after it: the same lock. */
+    name(0x10000, 7, "early");
+    uint32_t early = use(key(0x10000, 9)), late = use(key(0x11000, 5));
+    CHECK(is_named(early, "early"));
+    CHECK_EQ_INT((int)use(key(0x10000, 3)), (int)early);
+    CHECK(is_named(late, NULL));
+    name(0x11000, 6, "late");
+    CHECK(is_named(late, "late"));
+    CHECK_EQ_INT((int)use(key(0x11000, 5)), (int)late);
+    CHECK_EQ_INT((int)use(key(0x11000, 8)), (int)late);
+    /* All its uses were before, and are told of afterwards. */
+    name(0x12000, 4, "told late");
+    CHECK(is_named(use(key(0x12000, 2)), "told late"));
+
+    /* Another name at the same address is another lock, whatever comes first. */
+    name(0x10000, 20, "second");
+    uint32_t second = use(key(0x10000, 21));
+    CHECK(second != early && is_named(second, "second"));
+    CHECK_EQ_INT((int)use(key(0x10000, 19)), (int)early);
+    name(0x13000, 1, "a");
+    name(0x13000, 5, "b");
+    name(0x13000, 9, "b"); /* the same again: nothing new */
+    uint32_t b = use(key(0x13000, 6)), a = use(key(0x13000, 2));
+    CHECK(a != b && is_named(a, "a") && is_named(b, "b"));
+    CHECK_EQ_INT((int)use(key(0x13000, 10)), (int)b);
+    CHECK_EQ_INT((int)use(key(0x13000, 4)), (int)a);
+    CHECK_EQ_INT((int)use(key(0x13000, 7)), (int)b);
+
+    /* Gone: what comes then is another lock, named or not. */
+    name(0x13000, 12, NULL);
+    uint32_t nameless = use(key(0x13000, 13));
+    CHECK(nameless != b && is_named(nameless, NULL));
+    CHECK_EQ_INT((int)use(key(0x13000, 11)), (int)b);
+    name(0x13000, 14, "c");
+    CHECK(is_named(nameless, "c"));
+    CHECK_EQ_INT((int)use(key(0x13000, 15)), (int)nameless);
+    uint32_t never_named = use(key(0x14000, 1));
+    name(0x14000, 2, NULL);
+    name(0x14000, 3, "after");
+    uint32_t after = use(key(0x14000, 3));
+    CHECK(after != never_named && is_named(after, "after") && is_named(never_named, NULL));
+
+    /* An initialisation ends what was before; a naming told of before it is of the lock it made. */
+    uint32_t made = init(key(0x13000, 30));
+    CHECK_EQ_INT((int)use(key(0x13000, 31)), (int)made);
+    CHECK(is_named(made, NULL));
+    name(0x13000, 32, "c");
+    CHECK(is_named(made, "c"));
+    name(0x15000, 11, "made");
+    made = init(key(0x15000, 10));
+    CHECK_EQ_INT((int)use(key(0x15000, 12)), (int)made);
+    CHECK(is_named(made, "made"));
+
+    /* Every class at the address, and a rwlock once. The counter wraps. */
+    name(0x16000, 2046, "any");
+    uint32_t reading = use(lock_key_make(0x16000, 3, LOCK_CLASS_RWLOCK_READ));
+    CHECK_EQ_INT((int)use(lock_key_make(0x16000, 4, LOCK_CLASS_RWLOCK_WRITE)), (int)reading);
+    CHECK(is_named(reading, "any") && is_named(use(key(0x16000, 2047)), "any"));
+    CHECK(is_named(use(lock_key_make(0x16000, 1, LOCK_CLASS_JOIN)), NULL));
+
+    for (uint32_t i = 0; i < 100000; i++)
+        name(0x17000, i, i % 2 ? "odd" : "even");
+    CHECK(is_named(use(key(0x17000, 99999)), "odd"));
+
+    /* Texts: once each, what is too much is left out. */
+    char bytes[sizeof(struct record_name) + 8] = {0};
+    struct record_name *record = (struct record_name *)bytes;
+    uint32_t found = 0;
+    record->header.value = 5;
+    record->hash = 77;
+    memcpy(record->text, "hello", 5);
+    naming_text_define(&recording, &image, record);
+    CHECK_EQ_INT(naming_text(&image, 77, &found), 0);
+    CHECK_EQ_INT((int)found, (int)name_text("hello"));
+    CHECK_EQ_INT(naming_text(&image, 78, &found), -ENOENT);
+    CHECK(naming_text(&image, 0, &found) == 0 && found == 0);
+    recording.name_bytes = UINT64_MAX / 2;
+    record->hash = 78;
+    naming_text_define(&recording, &image, record);
+    CHECK_EQ_INT(naming_text(&image, 78, &found), -ENOENT);
+    recording.name_bytes = 0;
+}
+
 static void module_add(uint64_t start, uint64_t end, const char *path) {
     char bytes[sizeof(struct record_module) + 64] = {0};
     struct record_module *module = (struct record_module *)bytes;
@@ -160,6 +259,7 @@ int main(void) {
     image.process = catalogue_process_add(&recording.catalogue, &process);
     table_random();
     lock_generations();
+    lock_namings();
     modules_and_stacks();
     intern_clear(&image);
     catalogue_clear(&recording.catalogue);

@@ -43,7 +43,7 @@ static void file_write(const char *path, uint32_t rows, uint32_t block_rows) {
     char row[TRACE_ROW_BYTES_MAX];
     CHECK_EQ_INT(trace_writer_open(path, &options, &writer), 0);
     for (uint32_t i = 0; i < rows; i++) {
-        for (int kind = 1; kind < TRACE_INDEX; kind++) {
+        TRACE_EACH_KIND(kind) {
             trace_random_row((enum trace_kind_id)kind, row);
             CHECK_EQ_INT(trace_writer_row(writer, (enum trace_kind_id)kind, 0, row), 0);
         }
@@ -63,12 +63,12 @@ static void test_round_trip(uint32_t rows, uint32_t block_rows) {
     struct trace_writer *writer = NULL;
     if (!CHECK_EQ_INT(trace_writer_open(path, &options, &writer), 0))
         return;
-    for (int kind = 1; kind < TRACE_INDEX; kind++) {
+    TRACE_EACH_KIND(kind) {
         for (int thread = 0; thread < THREADS; thread++)
             expected[kind][thread] = malloc((size_t)rows * TRACE_KINDS[kind].row_bytes);
     }
     for (uint32_t i = 0; i < rows; i++) {
-        for (int kind = 1; kind < TRACE_INDEX; kind++) {
+        TRACE_EACH_KIND(kind) {
             for (int thread = 0; thread < THREADS; thread++) {
                 char *row = expected[kind][thread] + (size_t)i * TRACE_KINDS[kind].row_bytes;
                 trace_random_row((enum trace_kind_id)kind, row);
@@ -105,7 +105,7 @@ static void test_round_trip(uint32_t rows, uint32_t block_rows) {
     CHECK_EQ_U64(trace_reader_stats(reader)->torn_bytes, 0);
     CHECK_EQ_U64(trace_reader_stats(reader)->damaged_blocks, 0);
     trace_reader_free(reader);
-    for (int kind = 1; kind < TRACE_INDEX; kind++) {
+    TRACE_EACH_KIND(kind) {
         for (int thread = 0; thread < THREADS; thread++) {
             CHECK_EQ_U64(seen[kind][thread], rows);
             free(expected[kind][thread]);

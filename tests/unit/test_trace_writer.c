@@ -61,7 +61,8 @@ static uint64_t rows_write(struct trace_writer *writer) {
     trace_random_row(TRACE_STRING, row); /* makes the texts, the first time */
     trace_random_state = 42;
     for (uint32_t i = 0; i < 12; i++) {
-        for (int kind = 1; kind < TRACE_INDEX; kind++, rows++) {
+        TRACE_EACH_KIND(kind) {
+            rows++;
             trace_random_row((enum trace_kind_id)kind, row);
             (void)trace_writer_row(writer, (enum trace_kind_id)kind, i % 2, row);
         }

@@ -16,6 +16,11 @@
 
 #define TRACE_ROW_BYTES_MAX 128U
 
+/* Every kind that may be handed to a writer: it writes the index itself. */
+#define TRACE_EACH_KIND(kind)                                                                                \
+    for (int kind = 1; kind < TRACE_KIND_LIMIT; kind++)                                                      \
+        if (kind != TRACE_INDEX)
+
 static uint64_t trace_random_state = 0x9e3779b97f4a7c15ULL;
 static char trace_random_text[512];
 static uint64_t trace_random_items[512];
