@@ -8,6 +8,7 @@
  *   thread_role.c    names and roles of threads
  *   idle.c           which waits are idle, and what each lock was waited for in all
  *   thread_states.c  where each thread's time went
+ *   regions.c        where the time of marked regions went
  *   lock_label.c     names of locks
  *   hold.c           how long locks were held
  *   lock_stats.c     numbers of locks, their order, and through blame.c their sites; events by lock
@@ -47,6 +48,7 @@ struct thread_extra {
     uint32_t open_wait;             /* index in model.waits of the wait it ends in, MODEL_NONE */
     uint64_t emitted, slow_paths, cost_samples, cost_ns;
     uint64_t name_time;
+    bool name_given; /* by the program itself */
     uint64_t block_lost;
 };
 
@@ -110,6 +112,10 @@ struct model {
     struct hold_tally *holds; /* as read; until holds_settle() */
     uint32_t hold_count, hold_room;
     struct hash_set hold_set;
+    struct model_region *regions; /* by thread, once regions_find() has run */
+    uint32_t region_count, region_room;
+    struct model_region_kind *region_kinds;
+    uint32_t region_kind_count, region_kind_room;
     struct environment_fact *facts;
     uint32_t fact_count, fact_room;
 
@@ -175,6 +181,18 @@ int idle_mark(struct model *model);
 int lock_labels_find(struct model *model);
 int lock_stats_find(struct model *model);
 int thread_states_find(struct model *model);
+int regions_find(struct model *model);
+
+/* thread_states.c: the waits of a thread, none inside another: an instant belongs to the one that began
+ * first. */
+struct thread_span {
+    uint64_t begin, end;
+    enum model_state state;
+};
+/* Fills spans, which has room for all waits of the thread (thread_wait_count). Returns 0 or -ENOMEM. */
+int thread_spans_find(const struct model *model, uint32_t thread, struct thread_span *spans,
+                      uint32_t *ret_count);
+uint64_t thread_wait_count(const struct model *model, uint32_t thread);
 int verdict_find(struct model *model);
 
 /* by_time.c */

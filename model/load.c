@@ -27,8 +27,9 @@ int loader_new(struct model *model, struct loader **ret_loader) {
 void loader_free(struct loader *loader) {
     if (!loader)
         return;
-    struct id_map *maps[] = {&loader->strings, &loader->processes, &loader->modules, &loader->locations,
-                             &loader->stacks,  &loader->threads,   &loader->locks,   &loader->stand_in_locks};
+    struct id_map *maps[] = {&loader->strings,   &loader->processes,      &loader->modules,
+                             &loader->locations, &loader->stacks,         &loader->threads,
+                             &loader->locks,     &loader->stand_in_locks, &loader->region_kinds};
     for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
         id_map_free(maps[i]);
     free(loader->modules_read);
@@ -269,10 +270,13 @@ static int load_thread_name(struct loader *loader, uint32_t block_thread, const 
     const char *text = string_get(loader, name->name);
     if (index == MODEL_NONE || !text || text[0] == '\0')
         return -EINVAL;
-    if (loader->model->threads[index].name && name->time < loader->model->thread_extras[index].name_time)
+    struct thread_extra *extra = &loader->model->thread_extras[index];
+    bool given = name->given != 0, known = loader->model->threads[index].name;
+    if (known && (given == extra->name_given ? name->time < extra->name_time : extra->name_given))
         return 0;
     loader->model->threads[index].name = text;
-    loader->model->thread_extras[index].name_time = name->time;
+    extra->name_time = name->time;
+    extra->name_given = given;
     return 0;
 }
 
@@ -366,6 +370,7 @@ static const struct {
     [TRACE_LOCK] = {load_lock, sizeof(struct trace_lock)},
     [TRACE_LOCK_NAME] = {load_lock_name, sizeof(struct trace_lock_name)},
     [TRACE_COUNT] = {load_count, sizeof(struct trace_count)},
+    [TRACE_REGION] = {load_region, sizeof(struct trace_region)},
     [TRACE_SNAPSHOT] = {load_snapshot, sizeof(struct trace_snapshot)},
     [TRACE_LOSS] = {load_loss, sizeof(struct trace_loss)},
     [TRACE_COST] = {load_cost, sizeof(struct trace_cost)},

@@ -27,6 +27,7 @@ struct loaded_stack {
 struct loader {
     struct model *model;
     struct id_map strings, processes, modules, locations, stacks, threads, locks;
+    struct id_map region_kinds; /* by string index + 1 */
     struct loaded_module *modules_read;
     uint32_t module_count, module_room;
     struct loaded_location *locations_read;
@@ -61,6 +62,7 @@ int loader_lock_add(struct loader *loader, const struct model_lock *lock, const 
  * -EINVAL for a row that makes no sense, -ENOMEM.
  */
 int load_count(struct loader *loader, uint32_t thread, const void *row);
+int load_region(struct loader *loader, uint32_t thread, const void *row);
 int load_snapshot(struct loader *loader, uint32_t thread, const void *row);
 int load_loss(struct loader *loader, uint32_t thread, const void *row);
 int load_cost(struct loader *loader, uint32_t thread, const void *row);

@@ -149,6 +149,51 @@ int load_count(struct loader *loader, uint32_t thread, const void *row) {
                : 0;
 }
 
+/* The kind of a region's name, made if it is new. */
+static int region_kind_get(struct loader *loader, uint64_t name, uint32_t *ret_kind) {
+    struct model *model = loader->model;
+    uint32_t string = id_map_get(&loader->strings, name);
+    uint64_t key = string == MODEL_NONE ? 1 : (uint64_t)string + 2;
+    *ret_kind = id_map_get(&loader->region_kinds, key);
+    if (*ret_kind != MODEL_NONE)
+        return 0;
+    const char *text = string == MODEL_NONE ? "" : loader->string_of[string];
+    if (!text[0] && !(text = intern_format(model, "[unnamed]")))
+        return -ENOMEM;
+    if (array_reserve(&model->region_kinds, model->region_kind_count, &model->region_kind_room,
+                      sizeof(*model->region_kinds)) < 0 ||
+        id_map_put(&loader->region_kinds, key, model->region_kind_count) < 0)
+        return -ENOMEM;
+    *ret_kind = model->region_kind_count;
+    model->region_kinds[model->region_kind_count++] = (struct model_region_kind){.name = text};
+    return 0;
+}
+
+int load_region(struct loader *loader, uint32_t thread, const void *row) {
+    const struct trace_region *region = row;
+    struct model *model = loader->model;
+    uint64_t end = region->begin + region->duration;
+    uint32_t kind;
+    if (thread == MODEL_NONE || end < region->begin)
+        return -EINVAL;
+    int rc =
+        array_reserve(&model->regions, model->region_count, &model->region_room, sizeof(*model->regions));
+    if (rc == -EOVERFLOW)
+        return -EINVAL;
+    if (rc < 0 || region_kind_get(loader, region->name, &kind) < 0)
+        return -ENOMEM;
+    model->regions[model->region_count++] = (struct model_region){
+        .begin = region->begin,
+        .end = end,
+        .thread = thread,
+        .kind = kind,
+        .depth = region->depth < UINT32_MAX ? (uint32_t)region->depth : UINT32_MAX,
+        .open = region->flags & REGION_OPEN,
+    };
+    loader_saw_time(loader, end);
+    return 0;
+}
+
 int load_snapshot(struct loader *loader, uint32_t block_thread, const void *row) {
     const struct trace_snapshot *snapshot = row;
     (void)block_thread;

@@ -75,8 +75,9 @@ int model_open(const char *path, struct model **ret_model, char *ret_why, size_t
     if ((rc = model_read(model, reader, &why)) < 0)
         goto cleanup;
 
-    static int (*const STEPS[])(struct model *) = {thread_roles_find, idle_mark,       thread_states_find,
-                                                   lock_labels_find,  lock_stats_find, verdict_find};
+    static int (*const STEPS[])(struct model *) = {thread_roles_find, idle_mark,        thread_states_find,
+                                                   regions_find,      lock_labels_find, lock_stats_find,
+                                                   verdict_find};
     for (size_t i = 0; i < sizeof(STEPS) / sizeof(STEPS[0]); i++)
         if ((rc = STEPS[i](model)) < 0)
             goto cleanup;
@@ -102,6 +103,8 @@ void model_free(struct model *model) {
         model->lock_extras,
         model->semaphore_takers,
         model->holds,
+        model->regions,
+        model->region_kinds,
         model->facts,
         (void *)model->strings,
         (void *)model->frames,
@@ -153,6 +156,16 @@ const struct model_thread *model_threads(const struct model *model, uint32_t *re
 const struct model_lock *model_locks(const struct model *model, uint32_t *ret_count) {
     *ret_count = model->lock_count;
     return model->locks;
+}
+
+const struct model_region *model_regions(const struct model *model, uint32_t *ret_count) {
+    *ret_count = model->region_count;
+    return model->regions;
+}
+
+const struct model_region_kind *model_region_kinds(const struct model *model, uint32_t *ret_count) {
+    *ret_count = model->region_kind_count;
+    return model->region_kinds;
 }
 
 const struct model_stack *model_stacks(const struct model *model, uint32_t *ret_count) {

@@ -131,6 +131,27 @@ struct model_lock {
     uint32_t waiter_count, holder_count;
 };
 
+/* A stretch of a thread's time that the program marked (include/waitscope.h). Those of a thread lie inside or
+ * outside one another. */
+struct model_region {
+    uint64_t begin, end;
+    uint32_t thread, kind; /* indexes */
+    uint32_t depth;        /* regions it lies in */
+    bool open;             /* it was over only because its thread or the program was */
+    uint64_t
+        states_ns[MODEL_STATE_COUNT]; /* of its thread, inside; running and unknown are one: MODEL_UNKNOWN */
+};
+
+/* All regions of one name. Times are inclusive: what lies in two of them counts in both. */
+struct model_region_kind {
+    const char *name;                      /* never NULL; "[unnamed]" */
+    uint64_t count;                        /* regions, the open ones included */
+    uint64_t open_count;                   /* of these, not over when their thread or the program was */
+    uint32_t thread_count;                 /* threads that had some */
+    uint64_t total, maximum, p50, p99;     /* ns */
+    uint64_t states_ns[MODEL_STATE_COUNT]; /* as in struct model_region */
+};
+
 struct model_loss {
     uint64_t emitted, stored;
     uint64_t dropped[LOSS_REASON_COUNT];
@@ -178,6 +199,10 @@ const struct model_lock *model_locks(const struct model *model, uint32_t *ret_co
 const struct model_wait *model_waits(const struct model *model, uint32_t *ret_count);
 /* By time. */
 const struct model_release *model_releases(const struct model *model, uint32_t *ret_count);
+/* By thread, then by begin time, a region before those inside it. */
+const struct model_region *model_regions(const struct model *model, uint32_t *ret_count);
+/* Worst first: by lock waiting and blocking inside, then by total time. */
+const struct model_region_kind *model_region_kinds(const struct model *model, uint32_t *ret_count);
 const struct model_stack *model_stacks(const struct model *model, uint32_t *ret_count);
 /* Indexes of one lock's or one thread's waits (by begin) and of one lock's releases (by time). An
  * index past the end has none. */

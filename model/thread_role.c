@@ -151,8 +151,8 @@ int thread_roles_find(struct model *model) {
         if (!(thread->role = intern_string(model, role, strlen(role))))
             return -ENOMEM;
         words_function(thread->role, role_name, sizeof(role_name));
-        thread->label = thread->name && !is_inherited(model, thread) ? thread->name
-                                                                     : intern_format(model, "%s", role_name);
+        bool named = thread->name && (model->thread_extras[i].name_given || !is_inherited(model, thread));
+        thread->label = named ? thread->name : intern_format(model, "%s", role_name);
         if (!thread->label)
             return -ENOMEM;
         if (!thread->name)

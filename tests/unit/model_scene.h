@@ -100,6 +100,14 @@ static inline struct model *model_scene_open(void) {
     MODEL_TRACE_COUNT(trace, main_thread, .lock = quiet.id, .mode = LOCK_CLASS_MUTEX,
                       .acquisitions = 1234567);
 
+    /* The tellers mark what they do: teller-1 a day with one transfer in it, teller-2 three transfers. */
+    uint64_t day = model_trace_text(trace, "day"), transfer = model_trace_text(trace, "transfer");
+    MODEL_TRACE_REGION(trace, teller1, .begin = 290 * MS, .duration = 120 * MS, .name = transfer, .depth = 1);
+    MODEL_TRACE_REGION(trace, teller1, .begin = 150 * MS, .duration = 600 * MS, .name = day, .flags = 1);
+    MODEL_TRACE_REGION(trace, teller2, .begin = 200 * MS, .duration = 10 * MS, .name = transfer);
+    MODEL_TRACE_REGION(trace, teller2, .begin = 400 * MS, .duration = 110 * MS, .name = transfer);
+    MODEL_TRACE_REGION(trace, teller2, .begin = 510 * MS, .duration = 20 * MS, .name = transfer);
+
     /* Rows that make no sense: an unknown thread, an end past the end of time. */
     MODEL_TRACE_WAIT(trace, 99, .begin = 1, .duration = 1, .lock = ledger);
     MODEL_TRACE_WAIT(trace, teller1, .begin = 2, .duration = UINT64_MAX, .lock = ledger);

@@ -155,6 +155,13 @@ static inline void model_trace_count(struct model_trace *trace, uint64_t thread,
 #define MODEL_TRACE_COUNT(trace, thread, ...)                                                                \
     model_trace_count((trace), (thread), &(struct trace_count){__VA_ARGS__})
 
+static inline void model_trace_region(struct model_trace *trace, uint64_t thread,
+                                      const struct trace_region *region) {
+    model_trace_row(trace, TRACE_REGION, thread, region);
+}
+#define MODEL_TRACE_REGION(trace, thread, ...)                                                               \
+    model_trace_region((trace), (thread), &(struct trace_region){__VA_ARGS__})
+
 static inline void model_trace_end(struct model_trace *trace, uint64_t time) {
     struct trace_end row = {.time = time, .emitted = 100, .stored = 100, .collector_cpu_ns = 5000000};
     model_trace_row(trace, TRACE_END, 0, &row);

@@ -58,6 +58,21 @@ static void check_model(const struct model *model, FILE *sink) {
             (wait[i].mutex == MODEL_NONE ||
              (wait[i].mode == LOCK_CLASS_CONDITION ? wait[i].mutex < locks : wait[i].owner_site < stacks)) &&
             wait[i].mode < LOCK_CLASS_COUNT;
+    uint32_t kinds, in_kinds = 0;
+    const struct model_region_kind *named = model_region_kinds(model, &kinds);
+    const struct model_region *region = model_regions(model, &count);
+    for (uint32_t i = 0; i < count; i++) {
+        uint64_t sum = 0;
+        for (unsigned state = 0; state < MODEL_STATE_COUNT; state++)
+            sum += region[i].states_ns[state];
+        good = good && region[i].thread < threads && region[i].kind < kinds &&
+               sum == region[i].end - region[i].begin;
+    }
+    for (uint32_t i = 0; i < kinds; i++) {
+        in_kinds += (uint32_t)named[i].count;
+        good = good && named[i].name[0] && named[i].p50 <= named[i].p99 && named[i].p99 <= named[i].maximum;
+    }
+    good = good && in_kinds == count;
     const struct model_release *release = model_releases(model, &count);
     for (uint32_t i = 0; i < count; i++)
         good = good && release[i].thread < threads && release[i].lock < locks &&
@@ -85,10 +100,11 @@ int main(void) {
         model_trace_begin(&trace);
         unsigned rows = (unsigned)(trace_random() % 3000);
         for (unsigned i = 0; i < rows; i++) {
-            enum trace_kind_id kind = (enum trace_kind_id)(1 + trace_random() % (TRACE_INDEX - 1));
-            bool of_thread = kind == TRACE_WAIT || kind == TRACE_RELEASE || kind == TRACE_COUNT;
-            if (kind == TRACE_STRING)
-                continue; /* the writer gives string ids itself */
+            enum trace_kind_id kind = (enum trace_kind_id)(1 + trace_random() % (TRACE_KIND_LIMIT - 1));
+            bool of_thread =
+                kind == TRACE_WAIT || kind == TRACE_RELEASE || kind == TRACE_COUNT || kind == TRACE_REGION;
+            if (kind == TRACE_STRING || kind == TRACE_INDEX)
+                continue; /* the writer makes them itself */
             trace_random_row(kind, row);
             tame(kind, row);
             model_trace_row(&trace, kind, of_thread ? trace_random() % 40 : 0, row);

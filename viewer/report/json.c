@@ -181,6 +181,34 @@ static void print_locks(struct json_writer *json, const struct model *model) {
     json_array_end(json);
 }
 
+static void print_regions(struct json_writer *json, const struct model *model) {
+    uint32_t count;
+    const struct model_region_kind *kinds = model_region_kinds(model, &count);
+    json_array_begin(json, "regions", count ? JSON_LINES : JSON_INLINE);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct model_region_kind *kind = &kinds[i];
+        json_object_begin(json, NULL, JSON_INLINE);
+        json_string(json, "name", kind->name);
+        json_number(json, "count", kind->count);
+        json_number(json, "open", kind->open_count);
+        json_number(json, "threads", kind->thread_count);
+        json_object_begin(json, "ns", JSON_INLINE);
+        json_number(json, "total", kind->total);
+        json_number(json, "mean", kind->count ? kind->total / kind->count : 0);
+        json_number(json, "p50", kind->p50);
+        json_number(json, "p99", kind->p99);
+        json_number(json, "max", kind->maximum);
+        json_object_end(json);
+        json_object_begin(json, "waited_ns", JSON_INLINE);
+        json_number(json, "lock_wait", kind->states_ns[MODEL_LOCK_WAIT]);
+        json_number(json, "blocked", kind->states_ns[MODEL_BLOCKED]);
+        json_number(json, "idle", kind->states_ns[MODEL_IDLE]);
+        json_object_end(json);
+        json_object_end(json);
+    }
+    json_array_end(json);
+}
+
 static void print_costs(struct json_writer *json, const struct model *model) {
     const struct model_loss *loss = model_loss(model);
     const struct model_cost *cost = model_cost(model);
@@ -238,6 +266,7 @@ int report_json_print(const struct model *model, FILE *file) {
     print_threads(&json, model, order);
     free(order);
     print_locks(&json, model);
+    print_regions(&json, model);
     print_costs(&json, model);
     print_trace(&json, model);
     json_object_end(&json);

@@ -258,6 +258,7 @@ int report_text_print(const struct model *model, FILE *file, const struct report
         text_lock_group(&report, GROUP_IDLE);
     else
         print_idle_sum(&report);
+    text_regions(&report);
     int rc = print_threads(&report);
     if (rc < 0)
         return rc;

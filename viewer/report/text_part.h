@@ -23,4 +23,7 @@ void text_lock_group(const struct report *report, enum lock_group group);
 /* One line about locks that nobody waited for, where others were waited for. */
 void text_uncontended(const struct report *report);
 
+/* The regions that the program marked, worst first; nothing where it marked none. */
+void text_regions(const struct report *report);
+
 #endif

@@ -71,6 +71,10 @@ const LOCK = object({
   hold_ns: object({ total: number, max: number, estimated: boolean }),
   waiters: stackSide('wait_ns'), holders: stackSide('blame_ns'),
 });
+const REGION = object({
+  name: text, count: number, open: number, threads: number,
+  ns: all(['total', 'mean', 'p50', 'p99', 'max'], number), waited_ns: all(['lock_wait', 'blocked', 'idle'], number),
+});
 const REPORT = object({
   version: (value) => (value === 1 ? null : 'is not 1'),
   verdict: text,
@@ -79,6 +83,7 @@ const REPORT = object({
   processes: list(PROCESS),
   threads: list(THREAD),
   locks: list(LOCK),
+  regions: list(REGION),
   loss: object({ emitted: number, stored: number, dropped: all(LOSSES, number) }),
   overhead: all(['target_cpu_ns', 'agent_ns', 'agent_setup_ns', 'agent_slow_paths', 'collector_cpu_ns', 'file_bytes', 'events'], number),
   trace: object({
