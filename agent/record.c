@@ -11,10 +11,10 @@ static void counter_add(_Atomic uint64_t *counter) {
                           memory_order_relaxed);
 }
 
-/* Definitions (stacks, modules) are not counted as emitted: when one is lost, it is written again with
+/* Definitions (stacks, modules, names) are not counted as emitted: when one is lost, it is written again with
  * the next record that needs it. */
 static bool kind_is_definition(enum record_kind kind) {
-    return kind == RECORD_STACK || kind == RECORD_MODULE;
+    return kind == RECORD_STACK || kind == RECORD_MODULE || kind == RECORD_NAME;
 }
 
 void *agent_record_reserve(struct thread_slot *slot, enum record_kind kind, uint32_t bytes) {

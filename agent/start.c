@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 
 #include "agent/agent.h"
+#include "agent/annotate.h"
 #include "agent/confine.h"
 #include "agent/count.h"
 #include "agent/fork.h"
@@ -156,6 +157,7 @@ void agent_forked(void) {
     agent_thread = (struct agent_thread){0};
     agent_directory_clear();
     filter_forked();
+    annotate_forked();
     agent_confine_forked();
     if (atomic_load_explicit(&agent_state, memory_order_relaxed) == AGENT_OFF)
         return;

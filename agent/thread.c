@@ -13,6 +13,7 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
+#include "agent/annotate.h"
 #include "agent/cleanup.h"
 #include "agent/confine.h"
 #include "agent/lock.h"
@@ -183,6 +184,7 @@ void agent_thread_end(struct thread_slot *slot) {
         return;
     agent_busy_enter();
     lock_pending_flush(slot);
+    annotate_regions_end(slot);
     if (agent_kernel_enter()) {
         AGENT_SYSCALL_2(SYS_prctl, PR_GET_NAME, slot->name);
         cpu_time_note(slot);
@@ -201,6 +203,7 @@ __attribute__((destructor)) static void agent_unload(void) {
         return;
     agent_busy_enter();
     lock_pending_flush(slot);
+    annotate_regions_end(slot);
     if (agent_kernel_enter()) {
         cpu_time_note(slot);
         agent_kernel_leave();

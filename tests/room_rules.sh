@@ -10,14 +10,15 @@ export LC_ALL=C
 
 # room: the rooms it may include besides itself
 rooms='
+include:
 format:
-agent: format
+agent: format include
 bpf: format
 collector: format bpf
 model: format
 viewer: model
 cli: collector model viewer
-tests: format agent bpf collector model viewer cli
+tests: include format agent bpf collector model viewer cli
 examples:
 '
 # system headers that belong to some rooms only
@@ -110,9 +111,10 @@ check_names() {
 
 defined_symbols() { nm -D --defined-only "$1" | awk '{sub(/@.*/, "", $NF); print $NF}' | sort -u; }
 
-# The agent may need libc and nothing else, and show the target only names that libc has as well.
+# The agent may need libc and nothing else, and show the target only names that libc has as well and those
+# that include/waitscope.h declares; these all of them.
 check_agent() {
-    local agent=$1 libc needed symbol tls
+    local agent=$1 header=$2 libc needed symbol tls declared
     libc=$(ldd "$(command -v bash)" | awk '$1 == "libc.so.6" {print $3}')
     [ -r "$agent" ] && [ -r "$libc" ] || {
         breach "cannot read $agent or the C library"
@@ -124,8 +126,13 @@ check_agent() {
         *) breach "the agent needs $needed" ;;
         esac
     done
+    declared=$(sed -nE 's/^void (waitscope_agent_[a-z_]+)\(.*/\1/p' "$header" 2>/dev/null | sort)
     for symbol in $(comm -23 <(defined_symbols "$agent") <(defined_symbols "$libc")); do
-        breach "the agent exports $symbol, which is nothing of libc's to interpose"
+        grep -qx "$symbol" <<<"$declared" ||
+            breach "the agent exports $symbol, which is neither libc's to interpose nor in waitscope.h"
+    done
+    for symbol in $(comm -13 <(defined_symbols "$agent") <(printf '%s' "$declared")); do
+        breach "waitscope.h declares $symbol, which the agent does not export"
     done
     [ -n "$(defined_symbols "$agent")" ] || breach 'the agent exports nothing'
     tls=$(readelf -lW "$agent" | awk '$1 == "TLS" {print $6}')
@@ -149,7 +156,7 @@ self_test() {
     root=$(mktemp -d)
     # shellcheck disable=SC2064
     trap "rm -rf '$root'" EXIT
-    mkdir -p "$root"/{agent,format,collector,model,viewer/tui,cli,tests}
+    mkdir -p "$root"/{agent,format,include,collector,model,viewer/tui,cli,tests}
 
     printf '%s\n#include "format/record.h"\n#include <zstd.h>\n' "$spdx" >"$root/model/fine.c"
     words=$(check_includes "$root" && check_files "$root" && check_names "$root")
@@ -179,13 +186,18 @@ self_test() {
     printf 'see %s/cli\n' "$root" >"$root/notes.md"
     expect "this machine's path" check_names "$root"
 
-    expect 'cannot read' check_agent "$root/none.so"
+    printf 'void waitscope_agent_call(void);\n' >"$root/waitscope.h"
+    expect 'cannot read' check_agent "$root/none.so" "$root/waitscope.h"
     # The collector's own kind of library: it needs more than libc and exports names of its own.
     printf '%s\n' 'static __thread char big[4096]; char *mine(int i); char *mine(int i) { return &big[i]; }' |
         "${CC:-cc}" -x c - -shared -fPIC -Wl,--no-as-needed -lm -o "$root/bad.so"
-    expect 'the agent needs libm.so.6' check_agent "$root/bad.so"
-    expect 'the agent exports mine' check_agent "$root/bad.so"
-    expect 'bytes of TLS' check_agent "$root/bad.so"
+    expect 'the agent needs libm.so.6' check_agent "$root/bad.so" "$root/waitscope.h"
+    expect 'the agent exports mine' check_agent "$root/bad.so" "$root/waitscope.h"
+    expect 'declares waitscope_agent_call, which' check_agent "$root/bad.so" "$root/waitscope.h"
+    expect 'bytes of TLS' check_agent "$root/bad.so" "$root/waitscope.h"
+    printf '%s\n#include "format/record.h"\n' "$spdx" >"$root/include/bad.h"
+    expect 'include may not include format/record.h' check_includes "$root"
+    rm "$root/include/bad.h"
 
     [ $self_failed -eq 0 ] && echo 'self-test: every breach is noticed'
     return $self_failed
@@ -202,6 +214,6 @@ fi
 check_includes "$1"
 check_files "$1"
 check_names "$1"
-check_agent "$2"
+check_agent "$2" "$1/include/waitscope.h"
 printf '%d breaches of the room rules\n' "$breaches"
 [ $breaches -eq 0 ]

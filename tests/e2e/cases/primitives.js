@@ -95,5 +95,5 @@ module.exports = [
   { name: 'bare_fork', truth: { anyThreads: true }, more: bareChildCounts },
   { name: 'exec_chain', truth: { split: true } },
   { name: 'spawn', truth: { anyThreads: true } },
-].map(truthCase).concat(['return', 'exit', '_exit', 'quick_exit', 'abort', 'kill', 'segv', 'term', 'exit_thread', 'main_exits', 'close_all']
+].concat(require('../lib/annotations')).map(truthCase).concat(['return', 'exit', '_exit', 'quick_exit', 'abort', 'kill', 'segv', 'term', 'exit_thread', 'main_exits', 'close_all']
   .map((how) => truthCase({ name: `ending_${how}`, program: 'endings', args: [how], serial: true })));
