@@ -53,10 +53,12 @@ int agent_environment_add(const char *name, const char *value) {
         return (int)memory;
     char **copy = (char **)memory;
     char *text = (char *)(copy + entries + 2);
+    size_t kept = 0;
     for (size_t i = 0; i < entries; i++)
-        copy[i] = environ[i];
-    copy[entries] = text;
-    copy[entries + 1] = NULL;
+        if (strncmp(environ[i], name, name_length) != 0 || environ[i][name_length] != '=')
+            copy[kept++] = environ[i];
+    copy[kept++] = text;
+    copy[kept] = NULL;
     memcpy(text, name, name_length);
     text[name_length] = '=';
     memcpy(text + name_length + 1, value, value_length + 1);

@@ -17,6 +17,9 @@
 /* Environment: path of the collector's socket; set by the collector for the target and, on a
  * direct preload, by the agent for the target's children. */
 #define WAITSCOPE_SOCKET_VARIABLE "WAITSCOPE_SOCKET"
+/* Where that is unset the user's own collector is looked for: $XDG_RUNTIME_DIR/waitscope/socket, without
+ * XDG_RUNTIME_DIR /tmp/waitscope-UID/socket. Set and empty, an agent starts a collector for itself. */
+#define WAITSCOPE_USER_SOCKET "socket"
 /* Environment: agent options, "name=value" joined by commas: hold=N (time one hold in N),
  * ring=BYTES, off (do nothing). */
 #define WAITSCOPE_AGENT_VARIABLE "WAITSCOPE_AGENT"
