@@ -14,9 +14,8 @@
 #include "cli/command.h"
 #include "cli/message.h"
 #include "cli/options.h"
+#include "cli/summary.h"
 #include "collector/collector.h"
-#include "model/model.h"
-#include "viewer/report/text.h"
 
 struct record_values {
     const char *output;
@@ -35,40 +34,6 @@ static const struct cli_option OPTIONS[] = {
      "time every hold, not a sample; costs more", NULL},
     {0},
 };
-
-/* Columns to fill: 0 where stderr is no terminal, so that nothing is cut in a log. */
-static unsigned summary_width(void) {
-    if (!isatty(STDERR_FILENO))
-        return 0;
-    unsigned width = cli_width(stderr);
-    const char *columns = getenv("COLUMNS");
-    long wanted = columns ? strtol(columns, NULL, 10) : 0;
-    return width > 0 ? width : wanted > 0 && wanted < 10000 ? (unsigned)wanted : 80;
-}
-
-/* At most 8 lines on stderr: what was seen, or why there is nothing to see. */
-static void summary_print(const struct collector_result *result) {
-    if (result->trace_errno && result->trace_path[0])
-        cli_say("%s stops early: %s", result->trace_path, strerror(result->trace_errno));
-    else if (result->trace_errno)
-        cli_say("no trace: %s", strerror(result->trace_errno));
-    if (result->note[0])
-        cli_say("%s", result->note);
-    if (!result->trace_path[0])
-        return;
-
-    struct model *model;
-    char why[256] = "";
-    int status = model_open(result->trace_path, &model, why, sizeof why);
-    if (status < 0) {
-        cli_say("%s: %s", result->trace_path, why[0] ? why : strerror(-status));
-        return;
-    }
-    const struct report_options options = {.color = cli_color_use(CLI_COLOR_AUTO, stderr),
-                                           .width = summary_width()};
-    report_summary_print(model, stderr, result->trace_path, &options);
-    model_free(model);
-}
 
 /* Ends as the command did. Returns only where the signal would not end us. */
 static int signal_pass(int signal_number) {
@@ -134,7 +99,7 @@ int cli_record(const struct cli_command *command, int argc, char **argv) {
         return CLI_EXIT_TRACING;
     }
     if (result.exit != COLLECTOR_EXIT_NOT_FOUND && result.exit != COLLECTOR_EXIT_NOT_RUN)
-        summary_print(&result);
+        cli_summary_print(&result);
     if (result.exit == COLLECTOR_EXIT_RUNNING && (status = collector_wait_child(&result)) < 0) {
         cli_say("lost sight of %s: %s", options.command[0], strerror(-status));
         return CLI_EXIT_TRACING;

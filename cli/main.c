@@ -15,7 +15,8 @@ static const struct cli_command COMMANDS[] = {
     {"export", "[FILE] [-f folded|svg] [--kind wait|blame] [-o FILE|-]",
      "Writes a trace as a flame graph or for other tools.", CLI_EXIT_USAGE, cli_export},
     {"doctor", "", "Says what would work on this machine, and why not.", CLI_EXIT_USAGE, cli_doctor},
-    {"collect", "--listen-fd N --socket PATH --pid PID [-o FILE]", NULL, CLI_EXIT_TRACING, cli_collect},
+    {"collect", "[-o FILE] [-d SECONDS]", "Records all programs of yours that load the agent, until Ctrl-C.",
+     CLI_EXIT_USAGE, cli_collect},
 };
 #define COMMAND_COUNT (sizeof COMMANDS / sizeof COMMANDS[0])
 

@@ -20,6 +20,7 @@
 #include "collector/output.h"
 #include "collector/recording.h"
 #include "collector/symbol.h"
+#include "collector/user_socket.h"
 
 /* A child that outlived its recording, for collector_wait_child(). */
 static struct {
@@ -168,6 +169,11 @@ static int child_wait(int pid, int signals) {
     }
 }
 
+static bool directory_fall_back(void) {
+    const char *directory = getenv("TMPDIR");
+    return chdir(directory && directory[0] == '/' ? directory : "/tmp") == 0;
+}
+
 static void record_preloaded(const struct collector_options *options, struct recording *recording,
                              int signals, struct collector_result *result) {
     char link[64], program[PATH_MAX];
@@ -179,6 +185,9 @@ static void record_preloaded(const struct collector_options *options, struct rec
     recording->now = recording->begin_ns = clock_now_ns();
     int error =
         output_open(options->output, program, options->target_pid, &recording->writer, result->trace_path);
+    /* Nobody is told where it failed: a service whose directory is not its own still leaves a trace. */
+    if (error != 0 && !options->output && directory_fall_back())
+        error = output_open(NULL, program, options->target_pid, &recording->writer, result->trace_path);
     if (error != 0) {
         result->trace_errno = -error;
         if (target >= 0)
@@ -196,6 +205,44 @@ static void record_preloaded(const struct collector_options *options, struct rec
     recording_finish(recording, result);
     if (target >= 0)
         close(target);
+}
+
+/* For all who report to this user's collector. Returns 0 or a negative errno: nothing was recorded. */
+static int record_standing(const struct collector_options *options, struct recording *recording, int signals,
+                           struct collector_result *result) {
+    struct user_socket socket = {.lock = -1};
+    result->exit = COLLECTOR_EXIT_NONE;
+    int error = user_socket_listen(&socket);
+    if (error != 0)
+        return error;
+    error = listener_adopt(socket.listen_fd, socket.path, false, &recording->listener);
+    if (error != 0)
+        goto cleanup;
+    recording->now = recording->begin_ns = clock_now_ns();
+    error = output_open(options->output, "collect", getpid(), &recording->writer, result->trace_path);
+    if (error != 0) {
+        result->trace_errno = -error;
+        error = 0;
+        goto cleanup;
+    }
+    trace_writer_breathe(recording->writer, drain_breathe, recording);
+    clock_start(&recording->clock);
+    environment_write(recording, options);
+    if (options->listening)
+        options->listening(socket.path);
+    loop_run(recording,
+             &(struct loop_options){
+                 .signals = signals, .target = -1, .standing = true, .duration_ns = options->duration_ns});
+    recording_finish(recording, result);
+    if (result->processes == 0) {
+        unlink(result->trace_path);
+        result->trace_path[0] = '\0';
+        snprintf(result->note, sizeof(result->note), "no program reported");
+    }
+    note_stood_down(recording, result);
+cleanup:
+    close(socket.lock);
+    return error;
 }
 
 static int record_command(const struct collector_options *options, struct recording *recording, int signals,
@@ -261,8 +308,6 @@ int collector_record(const struct collector_options *options, struct collector_r
     struct launch_inherited inherited;
     struct recording *recording = NULL;
     int error = 0;
-    if (!options->command && options->listen_fd < 0)
-        return -EINVAL;
     int signals = launch_prepare(&inherited);
     if (signals < 0)
         return signals;
@@ -271,9 +316,12 @@ int collector_record(const struct collector_options *options, struct collector_r
         recording->no_follow = options->no_follow;
     if (options->command) {
         error = record_command(options, recording, signals, &inherited, &result);
+    } else if (options->listen_fd < 0) {
+        error = recording ? record_standing(options, recording, signals, &result) : -ENOMEM;
     } else {
-        error = recording ? listener_adopt(options->listen_fd, options->socket_path, &recording->listener)
-                          : -ENOMEM;
+        error = recording
+                    ? listener_adopt(options->listen_fd, options->socket_path, true, &recording->listener)
+                    : -ENOMEM;
         if (error == 0)
             record_preloaded(options, recording, signals, &result);
     }

@@ -12,12 +12,15 @@
 
 struct collector_options {
     char *const *command; /* argv of the target, NULL-terminated; NULL: a preloaded target runs already */
-    int listen_fd;        /* with command NULL: the listening socket made by the agent; consumed. Else -1 */
+    int listen_fd;        /* with command NULL: the listening socket made by the agent; consumed. Else -1:
+                           * whoever reports to this user's collector is recorded, into one trace */
+    /* Of the latter: called once it listens, with where. NULL: nothing is called. */
+    void (*listening)(const char *socket_path);
     const char *socket_path; /* with listen_fd: where it is bound; removed at the end. Else NULL */
     int target_pid;          /* with listen_fd: the process that started us */
     const char *output;      /* trace file; NULL: waitscope.<prog>.<pid>.trace, never overwriting */
     const char *agent;       /* libwaitscope-agent.so; NULL: found beside the program */
-    uint64_t duration_ns;    /* stop recording after this; 0: when the target ends */
+    uint64_t duration_ns;    /* stop recording after this; 0: when the target ends, without one by a signal */
     bool no_follow;          /* only the launched process, not its children */
     uint32_t hold_period;    /* 0: the agent's default */
 };
@@ -43,7 +46,8 @@ struct collector_result {
 
 /*
  * Runs to the end of the recording. Returns 0 when the result is filled (also where tracing failed
- * and only the child ran), or a negative errno when not even the child could be looked after.
+ * and only the child ran), or a negative errno when not even the child could be looked after; -EALREADY
+ * where a collector of this user runs already.
  * Blocks SIGINT, SIGQUIT, SIGTERM, SIGHUP and SIGCHLD in the calling thread while it runs and
  * forwards what must reach the child; with COLLECTOR_EXIT_RUNNING they stay blocked until
  * collector_wait_child(). Once the command has ended, it goes on while processes it left behind

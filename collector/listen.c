@@ -123,14 +123,15 @@ static void directory_adopt(struct listener *listener) {
         listener->directory[0] = '\0';
 }
 
-int listener_adopt(int fd, const char *path, struct listener **ret_listener) {
+int listener_adopt(int fd, const char *path, bool private_directory, struct listener **ret_listener) {
     struct listener *listener = calloc(1, sizeof(*listener));
     if (!listener)
         return -ENOMEM;
     listener->fd = fd;
     if (path && strlen(path) < sizeof(listener->path)) {
         strcpy(listener->path, path);
-        directory_adopt(listener);
+        if (private_directory)
+            directory_adopt(listener);
     }
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {

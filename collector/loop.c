@@ -162,7 +162,7 @@ static bool loop_is_over(struct loop *loop) {
         return true;
     if (loop->interrupted)
         return true;
-    if (!ended)
+    if (!ended || loop->options->standing)
         return false;
     if (recording->image_count > 0) {
         loop->quiet_since = 0;
@@ -230,7 +230,8 @@ void loop_run(struct recording *recording, const struct loop_options *options) {
             int pid = recording->child_ended || options->target_pid ? 0 : recording->child;
             int ending = loop_signals_forward(options->signals, pid);
             bool ended = options->target_pid ? loop.target_ended : recording->child_ended;
-            loop.interrupted = loop.interrupted || (ending > 0 && (ended || options->target_pid));
+            bool ours = ended || options->target_pid || options->standing; /* the signal is for us */
+            loop.interrupted = loop.interrupted || (ending > 0 && ours);
             listener_poll(recording);
         }
         uint64_t before = clock_now_ns();

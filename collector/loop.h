@@ -3,6 +3,7 @@
 #ifndef WAITSCOPE_COLLECTOR_LOOP_H
 #define WAITSCOPE_COLLECTOR_LOOP_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct recording;
@@ -11,6 +12,7 @@ struct loop_options {
     int signals;    /* signalfd */
     int target;     /* pidfd of a target that is not our child, -1 none */
     int target_pid; /* of it; told apart by kill() where there is no pidfd */
+    bool standing;  /* for whoever reports, until a signal or the duration ends it */
     uint64_t duration_ns;
 };
 

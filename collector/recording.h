@@ -341,8 +341,9 @@ void perf_map_free(struct perf_map *map);
 
 /* A fresh socket in a private directory. Returns 0 or a negative errno. */
 int listener_new(struct listener **ret_listener);
-/* Takes over a bound, listening socket; path is removed at the end, NULL: not. */
-int listener_adopt(int fd, const char *path, struct listener **ret_listener);
+/* Takes over a bound, listening socket; path is removed at the end, NULL: not. private_directory: and so is
+ * its directory, which was made for it alone. */
+int listener_adopt(int fd, const char *path, bool private_directory, struct listener **ret_listener);
 const char *listener_path(const struct listener *listener);
 const char *listener_directory(const struct listener *listener); /* NULL if adopted */
 int listener_fd(const struct listener *listener);

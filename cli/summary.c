@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+#include "cli/summary.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "cli/message.h"
+#include "collector/collector.h"
+#include "model/model.h"
+#include "viewer/report/text.h"
+
+/* Columns to fill: 0 where stderr is no terminal, so that nothing is cut in a log. */
+static unsigned summary_width(void) {
+    if (!isatty(STDERR_FILENO))
+        return 0;
+    unsigned width = cli_width(stderr);
+    const char *columns = getenv("COLUMNS");
+    long wanted = columns ? strtol(columns, NULL, 10) : 0;
+    return width > 0 ? width : wanted > 0 && wanted < 10000 ? (unsigned)wanted : 80;
+}
+
+void cli_summary_print(const struct collector_result *result) {
+    if (result->trace_errno && result->trace_path[0])
+        cli_say("%s stops early: %s", result->trace_path, strerror(result->trace_errno));
+    else if (result->trace_errno)
+        cli_say("no trace: %s", strerror(result->trace_errno));
+    if (result->note[0])
+        cli_say("%s", result->note);
+    if (!result->trace_path[0])
+        return;
+
+    struct model *model;
+    char why[256] = "";
+    int status = model_open(result->trace_path, &model, why, sizeof why);
+    if (status < 0) {
+        cli_say("%s: %s", result->trace_path, why[0] ? why : strerror(-status));
+        return;
+    }
+    const struct report_options options = {.color = cli_color_use(CLI_COLOR_AUTO, stderr),
+                                           .width = summary_width()};
+    report_summary_print(model, stderr, result->trace_path, &options);
+    model_free(model);
+}
