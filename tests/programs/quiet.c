@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* Prints what a program can see of its own process, and so whether somebody lives in it: open
- * descriptors, children, threads, signals, what wait() returns. No timing, so two runs print the same. */
+ * descriptors, children, threads, signals, what wait() returns, limits, environment. No timing, so two runs
+ * print the same. */
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,13 +68,37 @@ static void print_children(void) {
     }
 }
 
+static void print_limits(void) {
+    static const int LIMITS[] = {RLIMIT_CORE,  RLIMIT_NOFILE, RLIMIT_AS,
+                                 RLIMIT_STACK, RLIMIT_FSIZE,  RLIMIT_CPU};
+    for (size_t i = 0; i < sizeof(LIMITS) / sizeof(LIMITS[0]); i++) {
+        struct rlimit limit;
+        getrlimit(LIMITS[i], &limit);
+        printf("limit %d %lld %lld\n", LIMITS[i], (long long)limit.rlim_cur, (long long)limit.rlim_max);
+    }
+    char directory[4096] = "";
+    int death_signal = -1;
+    prctl(PR_GET_PDEATHSIG, &death_signal, 0, 0, 0);
+    printf("nice %d death signal %d directory %s\n", getpriority(PRIO_PROCESS, 0), death_signal,
+           getcwd(directory, sizeof(directory)));
+}
+
+/* All but what the user set to be recorded, and the socket. Under record, LD_PRELOAD is ours as well. */
+static void print_environment(void) {
+    for (char **entry = environ; *entry; entry++)
+        if (strncmp(*entry, "LD_PRELOAD=", 11) != 0 && strncmp(*entry, "WAITSCOPE_SOCKET=", 17) != 0)
+            printf("variable %s\n", *entry);
+}
+
 static void print_all(const char *when) {
     printf("-- %s\n", when);
     print_count("descriptors", "/proc/self/fd");
     print_count("threads", "/proc/self/task");
-    int lowest = dup(0);
+    int lowest = open("/dev/null", O_RDONLY);
     printf("lowest descriptor %d\n", lowest);
     close(lowest);
+    print_limits();
+    print_environment();
     print_status();
     print_children();
     int subreaper = -1;
