@@ -38,7 +38,8 @@ static void nonsense_write(const struct fake *fake, struct thread_slot *slot) {
         words[1] = lock_key_make(random_next() % 4096, (uint32_t)random_next(), 1 + random_next() % 10);
     struct record_header *header = (struct record_header *)words;
     header->value = (uint32_t)(random_next() % 4 ? count - 2 : random_next());
-    fake_record(fake, slot, words, (enum record_kind)(1 + random_next() % 9), count * 8);
+    fake_record(fake, slot, words, (enum record_kind)(1 + random_next() % (RECORD_KIND_LIMIT - 1)),
+                count * 8);
 }
 
 static void slot_spoil(const struct fake *fake, struct thread_slot *slot) {

@@ -171,7 +171,7 @@ static inline bool fake_record(const struct fake *fake, struct thread_slot *slot
     header->kind = (uint8_t)kind;
     header->words = (uint16_t)(bytes / 8);
     void *place = ring_reserve(&slot->ring, slot_ring_bytes(slot), fake->ring_bytes, (uint32_t)bytes, &head);
-    bool counted = kind != RECORD_STACK && kind != RECORD_MODULE;
+    bool counted = kind != RECORD_STACK && kind != RECORD_MODULE && kind != RECORD_NAME;
     if (counted)
         atomic_fetch_add_explicit(&slot->emitted, 1, memory_order_relaxed);
     if (!place) {

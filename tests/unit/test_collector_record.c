@@ -54,6 +54,42 @@ static int target_normal(void) {
     return 7;
 }
 
+/* Names and regions: first what is right, then in rings of their own what is not to be believed. */
+#define ANNOTATED_WRONG 6U
+static int target_annotated(void) {
+    struct fake fake = fake_slab(1 + ANNOTATED_WRONG, RING, 0, NULL);
+    struct thread_slot *slot = fake_thread(&fake, 0, (uint32_t)getpid());
+    struct {
+        struct record_name record;
+        char text[256];
+    } name = {.record = {.header.value = 6, .hash = 5}};
+    struct record_lock_name lock = {.key = lock_key_make(0x1000, 2, LOCK_CLASS_NONE), .text = 5};
+    struct record_thread_name thread = {.header.flags = THREAD_NAME_GIVEN, .tid = slot->tid, .text = 5};
+    struct record_region region = {.header.value = 3, .text = 5, .begin = __rdtsc() - 5000, .end = __rdtsc()};
+    fake_announce(&fake);
+    memcpy(name.record.text, "ledger", 6);
+    fake_record_sure(&fake, slot, &name, RECORD_NAME, sizeof(name.record) + 8);
+    fake_record_sure(&fake, slot, &lock, RECORD_LOCK_NAME, sizeof(lock));
+    fake_record_sure(&fake, slot, &thread, RECORD_THREAD_NAME, sizeof(thread));
+    fake_record_sure(&fake, slot, &region, RECORD_REGION, sizeof(region));
+    fake_wait_sure(&fake, slot, KEY(0x1000), 0, 0);
+    region.text = 6; /* of a name that was never told */
+    fake_record_sure(&fake, slot, &region, RECORD_REGION, sizeof(region));
+
+    for (uint32_t i = 0; i < ANNOTATED_WRONG; i++) {
+        struct thread_slot *wrong = fake_thread(&fake, 1 + i, (uint32_t)getpid() + 1 + i);
+        struct record_name *record = &name.record;
+        record->header.value = i == 0 ? 9 : i == 1 ? 0 : i == 2 ? NAME_BYTES_MAX + 1 : 6;
+        record->hash = i == 3 ? 0 : 7;
+        lock.key = i == 4 ? KEY(0x1000) : lock_key_make(0, 2, LOCK_CLASS_NONE);
+        if (i < 4)
+            fake_record_sure(&fake, wrong, record, RECORD_NAME, sizeof(*record) + (i == 2 ? 256 : 8));
+        else
+            fake_record_sure(&fake, wrong, &lock, RECORD_LOCK_NAME, sizeof(lock));
+    }
+    return 0;
+}
+
 static int target_flood(void) {
     struct fake fake = fake_slab(1, RING, 0, NULL);
     struct thread_slot *slot = fake_thread(&fake, 0, (uint32_t)getpid());
@@ -254,7 +290,7 @@ static const struct {
     {"small", target_small},     {"fork", target_fork},           {"reuse", target_reuse},
     {"garbage", target_garbage}, {"refused", target_refused},     {"silent", target_silent},
     {"killed", target_killed},   {"waits_on", target_waits_on},   {"limited", target_limited},
-    {"poor", target_poor},       {"sanitized", target_sanitized},
+    {"poor", target_poor},       {"sanitized", target_sanitized}, {"annotated", target_annotated},
 };
 
 /* --- recordings ---------------------------------------------------------------------------------- */
@@ -314,6 +350,16 @@ static void check_normal(void) {
     CHECK_EQ_U64(trace.processes[1].how, 0);
     struct stat status;
     CHECK(stat(output, &status) == 0 && (status.st_mode & 0777) == 0600);
+}
+
+static void check_annotated(void) {
+    record("annotated", NULL, &result, &trace);
+    exits(COLLECTOR_EXIT_CODE, 0);
+    CHECK_EQ_U64(trace.rows[TRACE_REGION], 1);
+    CHECK_EQ_U64(trace.rows[TRACE_LOCK_NAME], 1);
+    CHECK_EQ_U64(trace.rows[TRACE_THREAD_NAME], 2 + ANNOTATED_WRONG); /* the fake names each as well */
+    CHECK_EQ_U64(trace.losses[LOSS_COLLECTOR], 1);
+    CHECK_EQ_U64(trace.losses[LOSS_CORRUPT], ANNOTATED_WRONG);
 }
 
 static void check_processes(void) {
@@ -425,6 +471,7 @@ int main(int argc, char **argv) {
         return check_summary();
     snprintf(output, sizeof(output), "%s/trace", directory);
     check_normal();
+    check_annotated();
     check_processes();
     check_hostile();
     check_stood_down();
