@@ -16,15 +16,17 @@ void word_mutex_wake(pthread_mutex_t *mutex) {
 }
 
 static bool mutex_is(const pthread_mutex_t *mutex, int lock, int owner, unsigned users) {
-    return mutex->__data.__kind == 0 && mutex->__data.__lock == lock && mutex->__data.__owner == owner &&
+    return (mutex->__data.__kind & ~WORD_MUTEX_NO_ELISION) == 0 && mutex->__data.__lock == lock && mutex->__data.__owner == owner &&
            mutex->__data.__nusers == users;
 }
 
 static const struct timespec LONG_PAST = {1, 0};
 
-static bool mutex_verify(void) {
+/* kind: as it stands in __kind. */
+static bool mutex_verify(int kind) {
     pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
     int tid = (int)agent_tid();
+    mutex.__data.__kind = kind;
 
     /* What the real functions make of it. */
     if (agent_real.pthread_mutex_lock(&mutex) != 0 || !mutex_is(&mutex, 1, tid, 1))
@@ -74,7 +76,8 @@ static bool rwlock_verify(void) {
 }
 
 void word_verify(void) {
-    if (agent_real.pthread_mutex_lock && agent_real.pthread_mutex_timedlock && mutex_verify())
+    if (agent_real.pthread_mutex_lock && agent_real.pthread_mutex_timedlock && mutex_verify(0) &&
+        mutex_verify(WORD_MUTEX_NO_ELISION))
         word_mutex_kind = 0;
     word_readers_limit = WORD_READERS_MAX; /* for the check's own operations */
     if (!agent_real.pthread_rwlock_wrlock || !rwlock_verify())

@@ -8,7 +8,7 @@
  * goes to the real function.
  *
  * The protocol, unchanged since 2.17 for mutexes and 2.25 for rwlocks:
- *   mutex   (nptl/pthread_mutex_lock.c, sysdeps/nptl/lowlevellock.h) __kind 0: __lock is 0 free, 1 taken,
+ *   mutex   (nptl/pthread_mutex_lock.c, sysdeps/nptl/lowlevellock.h) __kind 0 or 0x200: __lock is 0 free, 1 taken,
  *           2 taken and perhaps waited for; the owner sets __owner and counts itself in __nusers; who finds
  *           2 when it gives the lock wakes one.
  *   rwlock  (nptl/pthread_rwlock_common.c) __readers: bits 0..2 zero while readers have it and no writer
@@ -21,6 +21,7 @@
 #ifndef WAITSCOPE_AGENT_WORD_H
 #define WAITSCOPE_AGENT_WORD_H
 
+#include <limits.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -28,7 +29,8 @@
 
 #include "agent/visibility.h"
 
-#define WORD_MUTEX_UNKNOWN (-1) /* no mutex is of that kind */
+#define WORD_MUTEX_UNKNOWN INT_MIN /* no mutex is of that kind; -1 is what destroying one leaves */
+#define WORD_MUTEX_NO_ELISION 0x200 /* PTHREAD_MUTEX_NO_ELISION_NP: of the plain kind, and asked for as such */
 #define WORD_READER 8U
 #define WORD_WRITER_MASK 7U
 #define WORD_READERS_MAX 0x10000000U
@@ -42,7 +44,7 @@ void word_verify(void);
 void word_mutex_wake(pthread_mutex_t *mutex);
 
 static inline bool word_mutex_known(const pthread_mutex_t *mutex) {
-    return AGENT_LIKELY(mutex->__data.__kind == word_mutex_kind);
+    return AGENT_LIKELY((mutex->__data.__kind & ~WORD_MUTEX_NO_ELISION) == word_mutex_kind);
 }
 
 /* Takes a known mutex if it is free. tid: the caller's. */
