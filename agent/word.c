@@ -16,8 +16,8 @@ void word_mutex_wake(pthread_mutex_t *mutex) {
 }
 
 static bool mutex_is(const pthread_mutex_t *mutex, int lock, int owner, unsigned users) {
-    return (mutex->__data.__kind & ~WORD_MUTEX_NO_ELISION) == 0 && mutex->__data.__lock == lock && mutex->__data.__owner == owner &&
-           mutex->__data.__nusers == users;
+    return (mutex->__data.__kind & ~WORD_MUTEX_NO_ELISION) == 0 && mutex->__data.__lock == lock &&
+           mutex->__data.__owner == owner && mutex->__data.__nusers == users;
 }
 
 static const struct timespec LONG_PAST = {1, 0};

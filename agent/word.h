@@ -8,12 +8,12 @@
  * goes to the real function.
  *
  * The protocol, unchanged since 2.17 for mutexes and 2.25 for rwlocks:
- *   mutex   (nptl/pthread_mutex_lock.c, sysdeps/nptl/lowlevellock.h) __kind 0 or 0x200: __lock is 0 free, 1 taken,
- *           2 taken and perhaps waited for; the owner sets __owner and counts itself in __nusers; who finds
- *           2 when it gives the lock wakes one.
- *   rwlock  (nptl/pthread_rwlock_common.c) __readers: bits 0..2 zero while readers have it and no writer
- * wants it; bits 3.. count the readers. It is not taken on trust: word_verify() does with this process' libc
- * what the fast paths rely on. Where anything differs (another libc, lock elision) they are never taken.
+ *   mutex   (nptl/pthread_mutex_lock.c, sysdeps/nptl/lowlevellock.h) __kind 0 or 0x200: __lock is 0 free, 1
+ * taken, 2 taken and perhaps waited for; the owner sets __owner and counts itself in __nusers; who finds 2
+ * when it gives the lock wakes one. rwlock  (nptl/pthread_rwlock_common.c) __readers: bits 0..2 zero while
+ * readers have it and no writer wants it; bits 3.. count the readers. It is not taken on trust: word_verify()
+ * does with this process' libc what the fast paths rely on. Where anything differs (another libc, lock
+ * elision) they are never taken.
  *
  * [WORD-LOCK] The compare-and-swap that takes a lock is an acquire, the exchange that gives it a release:
  * each other's partners and those of glibc's own operations on the same word.
@@ -30,7 +30,8 @@
 #include "agent/visibility.h"
 
 #define WORD_MUTEX_UNKNOWN INT_MIN /* no mutex is of that kind; -1 is what destroying one leaves */
-#define WORD_MUTEX_NO_ELISION 0x200 /* PTHREAD_MUTEX_NO_ELISION_NP: of the plain kind, and asked for as such */
+#define WORD_MUTEX_NO_ELISION                                                                                \
+    0x200 /* PTHREAD_MUTEX_NO_ELISION_NP: of the plain kind, and asked for as such */
 #define WORD_READER 8U
 #define WORD_WRITER_MASK 7U
 #define WORD_READERS_MAX 0x10000000U

@@ -234,7 +234,7 @@ static int stand_down(uint32_t refusal, int error, uint32_t child_refusal) {
     }
     waitpid(pid, NULL, 0);
     usleep(20000);
-    fake_refuse(HELLO_REFUSED_SANITIZER + 1, 0);
+    fake_refuse(HELLO_REFUSED_LIBC + 1, 0);
     fake_refuse(refusal, error);
     usleep(20000);
     fake_refuse(child_refusal, 0);

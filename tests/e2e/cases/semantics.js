@@ -15,7 +15,7 @@ function parentsOwn(context, report) {
   const own = namesOf(report, 'mixed_lock').filter((lock) => lock.pid === report.target.pid);
   context.equal(sum(own, (lock) => lock.acquisitions), 2100, 'acquisitions of mixed_lock in the parent');
   const others = namesOf(report, 'mixed_lock').filter((lock) => lock.pid !== report.target.pid);
-  context.equal(String(others.map((lock) => lock.acquisitions)), '300,300,300,300,300', 'acquisitions in each child');
+  context.equal(String(others.map((lock) => lock.acquisitions)), '300,300,300,300,300,300', 'acquisitions in each child');
 }
 
 function noSlots(wanted) {
