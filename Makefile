@@ -5,7 +5,7 @@
 #   make test        install what is needed, build, run every test
 #   make bench       build and run the benches
 #   make bench-peers one table of waitscope beside the tools one would use instead; installs those
-#   make stress      the stress tests alone
+#   make stress      the stress tests in their long form: half an hour and more
 #   make test-fresh  `make demo` and `make test` in a bare Debian 12 (needs root)
 #   make install     PREFIX=/usr/local, DESTDIR
 
@@ -35,8 +35,12 @@ bench-peers: packages all
 	@scripts/install-packages peers
 	@scripts/bench-peers
 
-stress: all
-	@ctest --preset $(PRESET) -L stress
+# Figures are printed, hence -V. What a hostile target may do is tried against a sanitized collector.
+stress: packages all
+	@cmake --preset asan
+	@cmake --build --preset asan --target hostile_agent
+	@WAITSCOPE_STRESS=full ctest --preset $(PRESET) -L stress -E hostile -V
+	@WAITSCOPE_STRESS=full ctest --preset asan -R stress/hostile -V
 
 test-fresh:
 	@scripts/test-fresh

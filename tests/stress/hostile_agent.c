@@ -5,7 +5,7 @@
  * handshake, cuts holes into its slab, floods the socket, and names the honest image as its own. The
  * collector must survive, and the honest process' data must be exact.
  *
- *     hostile_agent [SECONDS]
+ *     hostile_agent [SECONDS]; five of them, five minutes with WAITSCOPE_STRESS=full
  */
 #include <signal.h>
 #include <sys/prctl.h>
@@ -205,7 +205,9 @@ static void honest_check(const char *path, uint64_t expected) {
 int main(int argc, char **argv) {
     if (argc > 2 && strcmp(argv[1], "target") == 0)
         return target(strtoull(argv[2], NULL, 10));
-    const char *seconds = argc > 1 ? argv[1] : "5";
+    const char *size = getenv("WAITSCOPE_STRESS");
+    bool full = size && strcmp(size, "full") == 0;
+    const char *seconds = argc > 1 ? argv[1] : full ? "300" : "5";
     char directory[] = "/tmp/waitscope-hostile.XXXXXX", output[PATH_MAX], sum[PATH_MAX + 16];
     if (!CHECK(mkdtemp(directory) != NULL))
         return check_summary();
@@ -215,7 +217,8 @@ int main(int argc, char **argv) {
 
     struct collector_result result = {0};
     struct fake_trace trace;
-    CHECK_EQ_INT(fake_record_self((const char *const[]){"target", seconds, NULL}, NULL, output, &result), 0);
+    CHECK_EQ_INT(
+        fake_record_self((const char *const[]){"target", seconds, NULL, NULL}, NULL, output, &result), 0);
     CHECK_EQ_INT(result.exit, COLLECTOR_EXIT_CODE);
     CHECK_EQ_INT(result.value, 0);
     CHECK_EQ_INT(result.trace_errno, 0);

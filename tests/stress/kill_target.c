@@ -50,7 +50,9 @@ int main(void) {
     if (!load_begin())
         return check_summary();
     snprintf(count_text, sizeof(count_text), "%lu", count);
-    const char *trace_path = strdup(load_file("trace")), *victims_path = strdup(load_file("victims"));
+    char trace_path[PATH_MAX + 32], victims_path[PATH_MAX + 32];
+    snprintf(trace_path, sizeof(trace_path), "%s", load_file("trace"));
+    snprintf(victims_path, sizeof(victims_path), "%s", load_file("victims"));
     if (!load_start(&run, trace_path, NULL, (const char *const[]){"victims", count_text, victims_path, NULL}))
         return load_end();
     load_hear(&run, "done", NULL, 0);

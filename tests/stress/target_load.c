@@ -250,7 +250,8 @@ static int forks(long count) {
     over = 1;
     pthread_join(busy[0], NULL);
     pthread_join(busy[1], NULL);
-    printf("taken %llu\n", (unsigned long long)(taken[0] + taken[1]));
+    printf("taken %llu %llx %llx\n", (unsigned long long)(taken[0] + taken[1]),
+           (unsigned long long)(uintptr_t)&busy_lock, (unsigned long long)(uintptr_t)&child_lock);
     figures_print(now_ns() - begin, cpu_ns());
     return 0;
 }
