@@ -7,6 +7,7 @@
  *   asked              a filter is refused by the kernel; then a child runs unconfined
  *   chroot, nobody     another root; another user (both need root, or a user namespace around)
  *   child              a child that changes its root before it has taken any lock
+ *   files, size        no descriptor more may be opened; no file may have any size: for many threads
  *   descriptors        every descriptor but the standard ones is closed
  *   exec               a filter, then it runs itself anew with the argument inner */
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -138,6 +140,7 @@ static void child(const char *root) {
 int main(int argc, char **argv) {
     const char *how = argc > 1 ? argv[1] : "";
     bool many = strcmp(how, "many") == 0, asked = strcmp(how, "asked") == 0;
+    bool limited = strcmp(how, "files") == 0 || strcmp(how, "size") == 0;
     truth = truth_lock_add("walled_lock", "mutex", TRUTH_NO_TIME);
     if (strcmp(how, "prctl") == 0 || strcmp(how, "fork") == 0 || many)
         confine(false, false);
@@ -155,11 +158,14 @@ int main(int argc, char **argv) {
         TRUTH_OK(truth_errno(setgid(65534)) | truth_errno(setuid(65534)));
     else if (strcmp(how, "child") == 0)
         child("/proc");
+    else if (limited)
+        TRUTH_OK(truth_errno(setrlimit(how[0] == 'f' ? RLIMIT_NOFILE : RLIMIT_FSIZE,
+                                       &(struct rlimit){how[0] == 'f' ? 3 : 0, how[0] == 'f' ? 3 : 0})));
     else if (strcmp(how, "descriptors") == 0)
         TRUTH_OK(truth_errno((int)syscall(SYS_close_range, 3, ~0U, 0)));
     else if (strcmp(how, "inner") != 0)
         truth_fail("no such way");
-    play(many || strcmp(how, "nobody") == 0 ? MANY : THREADS);
+    play(many || limited || strcmp(how, "nobody") == 0 ? MANY : THREADS);
     if (strcmp(how, "fork") == 0 || asked)
         child(NULL);
     if (asked || strcmp(how, "child") == 0) {

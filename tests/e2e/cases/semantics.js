@@ -22,6 +22,13 @@ function noSlots(wanted) {
   return (context, report) => context.equal(report.loss.dropped.no_slot, wanted, 'threads and children without a slot');
 }
 
+/* A wait that is cancelled has an end, and is one. */
+function cancelledWaits(context, report, truth) {
+  for (const name of ['never', 'empty'])
+    context.equal(sum(namesOf(report, name), (lock) => lock.waits), truth[name], `waits for ${name}`);
+  for (const lock of report.locks) context.equal(lock.open_waits, 0, `${lock.name}: waits without end`);
+}
+
 /* Old conditions are libc's own business; the new ones are seen. */
 function onlyNew(context, report) {
   const names = report.locks.filter((lock) => lock.kind === 'condition').map((lock) => lock.name.replace(/ \(.*\)$/, ''));
@@ -43,17 +50,21 @@ function sharedCounts(context, report, truth) {
 
 const confined = (how, row) => truthCase({ name: `confined_${how}`, program: 'confined', args: [how], serial: true, ...row });
 
-/* Threads nobody had prepared for are not recorded, and that is counted. 128 slots, less main's. */
-const manyThreads = async (context) => {
-  const program = context.program('confined');
-  const bare = await context.run(program, ['many']);
-  const recorded = await context.record(program, ['many']);
-  context.equal(bare.code, 0, 'exit code of the bare program');
-  context.same(bare, recorded);
-  const report = await context.report(recorded.trace, { except: ['no_slot'] });
-  context.equal(report.threads.length, 128, 'threads recorded');
-  context.equal(report.loss.dropped.no_slot, 73, 'threads without a slot');
-};
+/* Threads for which no slot can be made are not recorded, and that is counted: of 200 and main. */
+const manyThreads = (how, slots) => ({
+  name: `confined_${how}`,
+  serial: true,
+  async run(context) {
+    const program = context.program('confined');
+    const bare = await context.run(program, [how]);
+    const recorded = await context.record(program, [how]);
+    context.equal(bare.code, 0, 'exit code of the bare program');
+    context.same(bare, recorded);
+    const report = await context.report(recorded.trace, { except: ['no_slot'] });
+    context.equal(report.threads.length, slots, 'threads recorded');
+    context.equal(report.loss.dropped.no_slot, 201 - slots, 'threads without a slot');
+  },
+});
 
 /* A confined process runs another image: there the agent does nothing, for it cannot know what it may. */
 async function confinedExec(context) {
@@ -201,7 +212,8 @@ async function setuid(context) {
 }
 
 module.exports = [
-  { name: 'cancel_kinds', serial: true },
+  { name: 'cancel_kinds', serial: true, more: cancelledWaits },
+  { name: 'signal_storm', serial: true, volatile: ['acquisitions', 'reacquisitions'], except: ['ring_full', 'nested'], truth: { nested: true } },
   { name: 'raw_forks', except: ['nested'], truth: { anyThreads: true, nested: true }, more: parentsOwn },
   { name: 'at_fork', volatile: ['acquisitions'], truth: { anyThreads: true }, except: ['ring_full'] },
   { name: 'exec_thread', truth: { split: true } },
@@ -212,7 +224,9 @@ module.exports = [
 ].map(truthCase).concat([
   ...['prctl', 'syscall', 'asked', 'chroot', 'nobody', 'child', 'descriptors'].map((how) => confined(how)),
   confined('fork', { except: ['no_slot'], more: noSlots(1) }),
-  { name: 'confined_many', run: manyThreads, serial: true },
+  manyThreads('many', 128),
+  manyThreads('files', 64),
+  manyThreads('size', 64),
   { name: 'confined_exec', run: confinedExec },
   { name: 'verdicts', run: verdicts },
   { name: 'allocator_jemalloc', run: (context) => allocator(context, 'jemalloc'), serial: true, timeout: 120 },

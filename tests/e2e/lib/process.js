@@ -4,6 +4,7 @@
 const { spawn } = require('child_process');
 
 const OUTPUT_MAX = 64 << 20;
+const TIMEOUT_MS = Number(process.env.E2E_TIMEOUT_MS) || 60000; /* tests/mutants/run has less patience */
 
 /*
  * Starts a program. options: cwd, env (added to ours; a null value removes), input (text for stdin),
@@ -41,7 +42,7 @@ function start(command, args, options = {}) {
     } catch (error) {
       child.kill('SIGKILL');
     }
-  }, options.timeout || 60000);
+  }, options.timeout || TIMEOUT_MS);
   child.text = (name) => Buffer.concat(texts[name]).toString('utf8');
   child.done = new Promise((resolve, reject) => {
     child.on('error', (error) => {
