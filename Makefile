@@ -6,6 +6,7 @@
 #   make bench       build and run the benches
 #   make bench-peers one table of waitscope beside the tools one would use instead; installs those
 #   make stress      the stress tests in their long form: half an hour and more
+#   make mutants     see that each way of doing it wrong is noticed by its test (takes a while)
 #   make test-fresh  `make demo` and `make test` in a bare Debian 12 (needs root)
 #   make install     PREFIX=/usr/local, DESTDIR
 
@@ -41,6 +42,9 @@ stress: packages all
 	@cmake --build --preset asan --target hostile_agent
 	@WAITSCOPE_STRESS=full ctest --preset $(PRESET) -L stress -E hostile -V
 	@WAITSCOPE_STRESS=full ctest --preset asan -R stress/hostile -V
+
+mutants: packages all
+	@tests/mutants/run build $(MUTANTS)
 
 test-fresh:
 	@scripts/test-fresh
