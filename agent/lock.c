@@ -128,6 +128,9 @@ static void held_remove(struct thread_slot *slot, uint32_t at, uint32_t depth) {
         atomic_store_explicit(&to->key, atomic_load_explicit(&from->key, memory_order_relaxed),
                               memory_order_release); /* [HELD-READ] */
     }
+    /* Of more locks than there are places for, the last place is nobody's now. */
+    if (depth > SLOT_HELD)
+        atomic_store_explicit(&slot->held[kept - 1].key, 0, memory_order_relaxed);
     AGENT_SIGNAL_FENCE();
     atomic_store_explicit(&slot->held_depth, depth - 1, memory_order_relaxed);
 }
