@@ -10,7 +10,9 @@ const tracesIn = (context, folder = '') =>
   fs.readdirSync(context.file(folder)).filter((name) => /^waitscope\..*\.trace$/.test(name)).sort();
 
 /* The trace is finished a moment after the program's end, by somebody who is not its child. */
-async function finished(context, name) {
+async function finished(context, named) {
+  await context.until('a trace', () => named || tracesIn(context).length > 0);
+  const name = named || tracesIn(context)[0];
   await context.until(`${name} to be complete`, async () => {
     const result = await context.waitscope(['report', '--json', name]);
     return result.code === 0 && JSON.parse(result.stdout).trace.state === 'complete';
