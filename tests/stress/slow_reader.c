@@ -44,7 +44,7 @@ static void burst(const char *what, const char *options, bool stopped) {
     struct load_run run;
     struct load_trace trace;
     struct found found = {0};
-    uint64_t events = load_size(50000, 1000000);
+    uint64_t events = load_size(50000, 300000);
     const char *path = load_file("trace");
     snprintf(events_text, sizeof(events_text), "%llu", (unsigned long long)events);
     if (!load_start(&run, path, (const char *const[]){options, NULL},

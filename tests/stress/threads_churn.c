@@ -8,10 +8,11 @@
 struct churn_look {
     struct load_descriptors descriptors;
     uint64_t rss_kib;
-    uint64_t target_maps;
 };
 
 #define BATCH "16"
+#define SLABS_BYTES (48U << 20)
+#define COLLECTOR_KIB (96U << 10) /* rows in buffers, 32 MiB at most, among it */
 
 static void churn_run(const char *trace, const char *threads, struct load_best *best,
                       struct churn_look looks[2]) {
@@ -48,6 +49,9 @@ int main(void) {
                    i == 0 ? "a tenth" : "all", (unsigned long long)looks[i].descriptors.slabs,
                    (double)looks[i].descriptors.slab_bytes / 1048576, (double)looks[i].rss_kib / 1024,
                    (unsigned long long)looks[i].descriptors.count);
+        /* Without reuse it would be 8 KiB for each. A collector that is kept waiting finds more slots in use. */
+        CHECK(looks[1].descriptors.slabs > 0 && looks[1].descriptors.slab_bytes <= SLABS_BYTES);
+        CHECK(looks[1].rss_kib <= COLLECTOR_KIB);
         if (load_trace_read(load_file("trace"), &trace, NULL, NULL)) {
             CHECK(trace.state == TRACE_COMPLETE && !trace.damaged);
             CHECK_EQ_U64(trace.rows[TRACE_THREAD], count + 1);
