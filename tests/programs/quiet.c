@@ -83,10 +83,11 @@ static void print_limits(void) {
            getcwd(directory, sizeof(directory)));
 }
 
-/* All but what the user set to be recorded, and the socket. Under record, LD_PRELOAD is ours as well. */
+/* All but what is set to be recorded: by the user, or by record. */
 static void print_environment(void) {
     for (char **entry = environ; *entry; entry++)
-        if (strncmp(*entry, "LD_PRELOAD=", 11) != 0 && strncmp(*entry, "WAITSCOPE_SOCKET=", 17) != 0)
+        if (strncmp(*entry, "LD_PRELOAD=", 11) != 0 && strncmp(*entry, "WAITSCOPE_SOCKET=", 17) != 0 &&
+            strncmp(*entry, "ASAN_OPTIONS=", 13) != 0)
             printf("variable %s\n", *entry);
 }
 
