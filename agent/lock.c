@@ -232,13 +232,15 @@ static uint32_t release_waiters(struct thread_slot *slot, const struct lock_rele
 }
 
 static void release_end(struct thread_slot *slot, struct lock_release *release) {
-    uint64_t time = agent_ticks(), word = filter_load(release->hash);
+    uint64_t word = filter_load(release->hash);
     const struct record_wait *wait = release_wait(slot, release);
     bool announced = wait && waiter_leaves_at_release(lock_key_class(wait->key));
     uint32_t waiters = release_waiters(slot, release, word, wait != NULL, announced);
+    if (!release->place && !release->since && waiters == 0)
+        return;
+    uint64_t time = agent_ticks();
     if (!release->place && waiters == 0) {
-        if (release->since)
-            release_timed(slot, release, time); /* every hold if all are timed */
+        release_timed(slot, release, time); /* every hold if all are timed */
         return;
     }
     agent_busy_enter();
@@ -259,6 +261,13 @@ static void release_end(struct thread_slot *slot, struct lock_release *release) 
 
 AGENT_SLOW int lock_release_around(struct thread_slot *slot, uint64_t base, uint32_t hash, void *lock,
                                    int (*real)(void *lock), enum lock_asks asks) {
+    if (lock_release_pop(slot, base)) {
+        bool waited = asks == LOCK_ASKS_FILTER ? lock_waiters(hash) != 0 : asks == LOCK_ASKS_SLEPT;
+        int result = real(lock);
+        if (asks != LOCK_ASKS_FILTER && lock_waiters(hash) != 0)
+            waited = true;
+        return waited ? lock_release_tell(slot, base, hash, result) : result;
+    }
     struct lock_release release = {.base = base, .hash = hash, .asks = asks};
     if (asks == LOCK_ASKS_FILTER)
         release.before = lock_waiters(hash);

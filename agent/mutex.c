@@ -104,8 +104,14 @@ static int mutex_give(void *object) {
     pthread_mutex_t *mutex = object;
     if (!word_mutex_known(mutex))
         return agent_real.pthread_mutex_unlock(mutex);
-    word_mutex_give(mutex);
+    if (word_mutex_give(mutex))
+        word_mutex_wake(mutex);
     return 0;
+}
+
+static AGENT_SLOW int mutex_give_awaited(pthread_mutex_t *mutex, struct thread_slot *slot) {
+    word_mutex_wake(mutex);
+    return lock_release_tell(slot, lock_base(mutex, LOCK_CLASS_MUTEX), lock_hash(mutex), 0);
 }
 
 /* Another kind of mutex, or a hold that is to be recorded. Who waits for a known mutex is told by its word.
@@ -130,10 +136,10 @@ AGENT_EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex) {
     uint64_t base = lock_base(mutex, LOCK_CLASS_MUTEX);
     if (AGENT_UNLIKELY(!word_mutex_known(mutex) || !lock_release_pop(slot, base)))
         return mutex_give_slow(mutex, slot);
+    if (AGENT_UNLIKELY(word_mutex_give(mutex)))
+        return mutex_give_awaited(mutex, slot);
     uint32_t hash = lock_hash(mutex);
-    if (AGENT_UNLIKELY(word_mutex_give(mutex) || lock_waiters(hash) != 0))
-        return lock_release_tell(slot, base, hash, 0);
-    return 0;
+    return AGENT_UNLIKELY(lock_waiters(hash)) ? lock_release_tell(slot, base, hash, 0) : 0;
 }
 
 AGENT_EXPORT int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attr) {

@@ -23,7 +23,7 @@
 
 _Atomic uint32_t agent_state = AGENT_NONE;
 uint32_t agent_clock_kind = CLOCK_KIND_MONOTONIC;
-uint32_t agent_hold_period = 32;
+uint32_t agent_hold_period = 64;
 
 static uint32_t ring_bytes = RING_BYTES_DEFAULT;
 static bool in_fork_child;

@@ -65,7 +65,7 @@ static inline bool word_mutex_take(pthread_mutex_t *mutex, uint32_t tid) {
     return true;
 }
 
-/* Gives a known mutex. Returns whether somebody slept for it, and has been woken. */
+/* Gives a known mutex. Returns whether somebody sleeps for it, and is to be woken by word_mutex_wake(). */
 static inline bool word_mutex_give(pthread_mutex_t *mutex) {
     mutex->__data.__owner = 0;
     mutex->__data.__nusers--;
@@ -73,10 +73,8 @@ static inline bool word_mutex_give(pthread_mutex_t *mutex) {
         mutex->__data.__lock = 0;
         return false;
     }
-    if (AGENT_LIKELY(__atomic_exchange_n(&mutex->__data.__lock, 0, __ATOMIC_RELEASE) <= 1)) /* [WORD-LOCK] */
-        return false;
-    word_mutex_wake(mutex);
-    return true;
+    return AGENT_UNLIKELY(__atomic_exchange_n(&mutex->__data.__lock, 0, __ATOMIC_RELEASE) >
+                          1); /* [WORD-LOCK] */
 }
 
 static inline bool word_readers_only(unsigned readers) {

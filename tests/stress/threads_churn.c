@@ -49,7 +49,8 @@ int main(void) {
                    i == 0 ? "a tenth" : "all", (unsigned long long)looks[i].descriptors.slabs,
                    (double)looks[i].descriptors.slab_bytes / 1048576, (double)looks[i].rss_kib / 1024,
                    (unsigned long long)looks[i].descriptors.count);
-        /* Without reuse it would be 8 KiB for each. A collector that is kept waiting finds more slots in use. */
+        /* Without reuse it would be 8 KiB for each. A collector that is kept waiting finds more slots in use.
+         */
         CHECK(looks[1].descriptors.slabs > 0 && looks[1].descriptors.slab_bytes <= SLABS_BYTES);
         CHECK(looks[1].rss_kib <= COLLECTOR_KIB);
         if (load_trace_read(load_file("trace"), &trace, NULL, NULL)) {
