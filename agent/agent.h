@@ -24,6 +24,7 @@
 #include <x86intrin.h>
 
 #include "agent/hook_table.h"
+#include "agent/unwind.h"
 #include "agent/visibility.h"
 #include "format/hello.h"
 #include "format/record.h"
@@ -76,17 +77,20 @@ struct agent_private {
     } routine; /* what a created thread is to run */
     void *argument;
     uint64_t stack_bytes;
+    uint32_t stacks_taken;     /* until the memo is taken into use */
     uint64_t modules_seen[16]; /* a bit for each place of the module table, see stack.c */
     /* Waits under way or to be written at the release of what they waited for. key 0: a free place. */
     struct record_wait pending[AGENT_PENDING_MAX];
     uint64_t pending_sites[AGENT_PENDING_MAX];
     uint64_t pending_words[AGENT_PENDING_MAX]; /* of the filter, once the wait was announced */
     uint64_t seen[AGENT_SEEN_STACKS];          /* stacks this thread has defined in its ring */
-    /* Last, for what is rarely used may lie in a second page. */
+    /* Last, for what is rarely used may lie in a second page; the memo, for only threads that often wait
+     * have one. */
     struct {
         uint64_t base, site;
         uint32_t hash;
     } nested[AGENT_NESTED_MAX]; /* acquisitions by signal handlers that interrupted the agent */
+    struct unwind_memo memo;
 };
 _Static_assert(SLOT_PRIVATE_OFFSET + offsetof(struct agent_private, nested) <= SLOT_FIRST_BYTES,
                "what every thread uses is in the slot's first page");

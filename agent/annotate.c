@@ -43,10 +43,8 @@ static struct region *regions_of(struct thread_slot *slot) {
 
 void annotate_forked(void) {
     region_depth = 0;
-    /* Reading first: a page that nothing is written to is not copied for the child. */
     for (size_t i = 0; i < sizeof(names_seen) / sizeof(names_seen[0]); i++)
-        if (atomic_load_explicit(&names_seen[i], memory_order_relaxed))
-            atomic_store_explicit(&names_seen[i], 0, memory_order_relaxed);
+        atomic_store_explicit(&names_seen[i], 0, memory_order_relaxed);
 }
 
 /* --- names ----------------------------------------------------------------------------------------- */

@@ -13,14 +13,6 @@
 /* Leading frames of our own that may have to be dropped: the capture, a helper or two, the hook. */
 #define OWN_FRAMES_MAX 6
 
-/* Where this library's code lies; frames in it are not the target's. */
-static bool address_is_own(uint64_t address) {
-    extern const char code_start[] __asm__("__ehdr_start") __attribute__((visibility("hidden")));
-    extern const char code_end[] __asm__("_etext") __attribute__((visibility("hidden")));
-    return address - (uint64_t)(uintptr_t)code_start <
-           (uint64_t)(uintptr_t)code_end - (uint64_t)(uintptr_t)code_start;
-}
-
 static uint64_t hash_mix(uint64_t hash, uint64_t value) {
     hash ^= value;
     hash *= 0x9E3779B97F4A7C15ULL;
@@ -132,35 +124,70 @@ static bool stack_define(struct thread_slot *slot, uint64_t hash, const uint64_t
     return true;
 }
 
-/* Not inlined: its frame is the first of those dropped. */
-AGENT_SLOW uint64_t agent_stack(struct thread_slot *slot) {
-    uint64_t frames[STACK_FRAMES_MAX + OWN_FRAMES_MAX];
-    struct unwind_registers registers;
-    struct unwind_stack stack = {agent_thread.stack_low, agent_thread.stack_high};
-    bool complete;
+/* A thread that has taken fewer stacks than this takes them without the memo: it lies in a page of its own,
+ * and most threads of a large pool wait for work and for little else. */
+#define MEMO_AFTER 16U
 
-    if (!agent_recording())
-        return 0;
-    UNWIND_REGISTERS_HERE(&registers);
-    size_t count = unwind_walk(&registers, &stack, frames, STACK_FRAMES_MAX + OWN_FRAMES_MAX, &complete);
+static uint64_t stack_name(struct thread_slot *slot, uint64_t hash, const uint64_t *frames, uint32_t count,
+                           uint32_t flags) {
+    uint64_t *seen = &agent_private(slot)->seen[hash >> 57];
+    if (*seen != hash && stack_define(slot, hash, frames, count, flags))
+        *seen = hash;
+    return hash;
+}
+
+/* The stack that the memo has just taken is a new one to the ring. */
+static AGENT_SLOW uint64_t stack_from_memo(struct thread_slot *slot, uint64_t hash) {
+    uint64_t frames[UNWIND_MEMO_FRAMES];
+    bool complete;
+    size_t count = unwind_memo_frames(&agent_private(slot)->memo, frames, &complete);
+    return stack_name(slot, hash, frames, (uint32_t)count, complete ? 0 : STACK_INCOMPLETE);
+}
+
+static AGENT_SLOW uint64_t stack_from_walk(struct thread_slot *slot, const struct unwind_registers *registers,
+                                           const struct unwind_stack *stack) {
+    uint64_t frames[STACK_FRAMES_MAX + OWN_FRAMES_MAX];
+    bool complete;
+    size_t count = unwind_walk(registers, stack, frames, STACK_FRAMES_MAX + OWN_FRAMES_MAX, &complete);
 
     uint32_t kept = 0, flags = 0;
     for (size_t i = 0; i < count && kept < STACK_FRAMES_MAX; i++)
-        if (!address_is_own(frames[i]))
+        if (frames[i] - stack->own_start >= stack->own_bytes)
             frames[kept++] = frames[i];
     if (kept == 0)
         return 0;
     if (!complete)
         flags = count >= STACK_FRAMES_MAX ? STACK_TRUNCATED : STACK_INCOMPLETE;
+    return stack_name(slot, unwind_frames_hash(frames, kept), frames, kept, flags);
+}
 
-    uint64_t hash = 1;
-    for (uint32_t i = kept; i-- > 0;)
-        hash = hash_mix(hash, frames[i]);
+/* Not inlined: its frame is the first of those dropped. */
+AGENT_SLOW uint64_t agent_stack(struct thread_slot *slot) {
+    struct unwind_registers registers;
+    /* Where this library's code lies; frames in it are not the target's. */
+    extern const char code_start[] __asm__("__ehdr_start") __attribute__((visibility("hidden")));
+    extern const char code_end[] __asm__("_etext") __attribute__((visibility("hidden")));
+    struct unwind_stack stack = {
+        .low = agent_thread.stack_low,
+        .high = agent_thread.stack_high,
+        .own_start = (uint64_t)(uintptr_t)code_start,
+        .own_bytes = (uint64_t)(uintptr_t)code_end - (uint64_t)(uintptr_t)code_start,
+    };
+
+    if (!agent_recording())
+        return 0;
+    UNWIND_REGISTERS_HERE(&registers);
+    struct agent_private *own = agent_private(slot);
+    uint64_t hash = 0;
+    if (own->stacks_taken == MEMO_AFTER)
+        hash = unwind_memo_take(&own->memo, &registers, &stack);
+    else
+        own->stacks_taken++;
     if (hash == 0)
-        hash = 1;
-
-    uint64_t *seen = &agent_private(slot)->seen[hash >> 57];
-    if (*seen != hash && stack_define(slot, hash, frames, kept, flags))
-        *seen = hash;
+        hash = stack_from_walk(slot, &registers, &stack);
+    else if (own->seen[hash >> 57] != hash)
+        hash = stack_from_memo(slot, hash);
+    /* Not a tail call: unwinding goes through this frame. */
+    __asm__ volatile("" : "+r"(hash));
     return hash;
 }

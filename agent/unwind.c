@@ -6,19 +6,12 @@
 
 #include "agent/resolve.h"
 #include "agent/syscall.h"
+#include "agent/unwind_full.h"
 #include "agent/unwind_row.h"
+#include "agent/unwind_step.h"
 
-/*
- * The row cache: one word an entry, so that a racing reader sees a whole entry or another whole one.
- * The index and the tag together are the pc: index = (pc ^ pc >> 12) & mask, tag = pc >> 12.
- *   bits 0..2 kind, 3..18 cfa, 19..28 bp, 29..63 tag
- * [ROW-CACHE] relaxed on both sides: an entry carries all of its data itself.
- */
-#define CACHE_BITS 12
-#define CACHE_ENTRIES (1U << CACHE_BITS)
-#define TAG_SHIFT 29
-
-static _Atomic uint64_t row_cache[CACHE_ENTRIES];
+_Atomic uint64_t unwind_row_cache[UNWIND_CACHE_ENTRIES];
+_Atomic uint32_t unwind_generation;
 
 /* [UNWIND-KERNEL] relaxed: agent/confine.c orders it. */
 static _Atomic bool kernel_avoid;
@@ -40,52 +33,45 @@ bool unwind_object_find(uint64_t address, struct unwind_object *ret_object) {
 }
 
 void unwind_flush(void) {
-    for (size_t i = 0; i < CACHE_ENTRIES; i++)
-        atomic_store_explicit(&row_cache[i], 0, memory_order_relaxed); /* [ROW-CACHE] */
+    for (size_t i = 0; i < UNWIND_CACHE_ENTRIES; i++)
+        if (atomic_load_explicit(&unwind_row_cache[i], memory_order_relaxed)) /* untouched pages stay so */
+            atomic_store_explicit(&unwind_row_cache[i], 0, memory_order_relaxed); /* [ROW-CACHE] */
+    atomic_fetch_add_explicit(&unwind_generation, 1, memory_order_release);       /* [UNWIND-GENERATION] */
 }
 
 static uint64_t row_pack(uint64_t pc, const struct unwind_row *row) {
-    return (pc >> CACHE_BITS) << TAG_SHIFT | (uint64_t)(row->bp & 0x3ff) << 19 |
+    return (pc >> UNWIND_CACHE_BITS) << UNWIND_TAG_SHIFT | (uint64_t)(row->bp & 0x3ff) << 19 |
            (uint64_t)(row->cfa & 0xffff) << 3 | row->kind;
 }
 
-static __attribute__((noinline)) uint64_t row_miss(uint64_t pc, _Atomic uint64_t *place) {
+/* [ROW-CACHE] throughout; threads that race lose an entry at worst. */
+__attribute__((noinline)) uint64_t unwind_row_miss(uint64_t pc) {
+    _Atomic uint64_t *place = &unwind_row_cache[unwind_row_index(pc)];
+    _Atomic uint64_t *neighbour = &unwind_row_cache[unwind_row_index(pc) ^ 1];
+    uint64_t tag = pc >> UNWIND_CACHE_BITS << UNWIND_TAG_SHIFT;
+    uint64_t displaced = atomic_load_explicit(neighbour, memory_order_relaxed);
+    if (displaced >> UNWIND_TAG_SHIFT == (tag | UNWIND_DISPLACED) >> UNWIND_TAG_SHIFT)
+        return displaced;
+
     struct unwind_object object;
     struct unwind_row row = {.kind = UNWIND_FRAME};
     if (!unwind_object_find(pc, &object))
         return row_pack(pc, &row); /* not cached: other code may be loaded there later */
     unwind_row_compute(&object, pc, &row);
-    uint64_t packed = row_pack(pc, &row);
-    atomic_store_explicit(place, packed, memory_order_relaxed); /* [ROW-CACHE] */
+    uint64_t packed = row_pack(pc, &row), old = atomic_load_explicit(place, memory_order_relaxed);
+    if (pc >> 47) /* the tag has no room for it, nor has an address of 4-level paging */
+        return packed;
+    if (old != 0 && !(old & UNWIND_DISPLACED))
+        atomic_store_explicit(neighbour, old | UNWIND_DISPLACED, memory_order_relaxed);
+    atomic_store_explicit(place, packed, memory_order_relaxed);
     return packed;
 }
 
-static inline uint64_t row_find(uint64_t pc) {
-    _Atomic uint64_t *place = &row_cache[(pc ^ pc >> CACHE_BITS) & (CACHE_ENTRIES - 1)];
-    uint64_t packed = atomic_load_explicit(place, memory_order_relaxed); /* [ROW-CACHE] */
-    if (__builtin_expect(packed >> TAG_SHIFT == pc >> CACHE_BITS && packed, 1))
-        return packed;
-    return row_miss(pc, place);
-}
-
-struct walk {
-    uint64_t low, high; /* words in [low, high) may be read directly */
-    bool direct;
-};
-
-static bool word_read(const struct walk *walk, uint64_t address, uint64_t *ret_word) {
-    if (address & 7)
-        return false;
-    if (__builtin_expect(walk->direct, 1)) {
-        if (address < walk->low || address > walk->high - 8)
-            return false;
-        *ret_word = *(const uint64_t *)(uintptr_t)address;
-        return true;
-    }
+/* A stack we know nothing of (a coroutine's, an alternate signal stack): ask the kernel, which answers
+ * EFAULT where a load would kill the target. */
+bool unwind_word_read_indirect(uint64_t address, uint64_t *ret_word) {
     if (atomic_load_explicit(&kernel_avoid, memory_order_relaxed)) /* [UNWIND-KERNEL] */
         return false;
-    /* A stack we know nothing of (a coroutine's, an alternate signal stack): ask the kernel, which
-     * answers EFAULT where a load would kill the target. */
     struct iovec local = {ret_word, 8}, remote = {(void *)(uintptr_t)address, 8};
     long pid = AGENT_SYSCALL_0(SYS_getpid);
     return AGENT_SYSCALL_6(SYS_process_vm_readv, pid, &local, 1, &remote, 1, 0) == 8;
@@ -93,78 +79,93 @@ static bool word_read(const struct walk *walk, uint64_t address, uint64_t *ret_w
 
 /* ucontext_t as the kernel pushes it at rsp on x86-64: sigcontext begins at 40 (rbp 120, rsp 160, rip 168).
  */
-enum { SIGNAL_RBP = 120, SIGNAL_RSP = 160, SIGNAL_RIP = 168 };
+enum { UNWIND_SIGNAL_RBP = 120, UNWIND_SIGNAL_RSP = 160, UNWIND_SIGNAL_RIP = 168 };
+
+enum unwind_stepped unwind_step_other(struct unwind_state *state, struct unwind_bounds *bounds,
+                                      const struct unwind_stack *stack, uint64_t row) {
+    int64_t bp_offset = unwind_row_bp(row);
+    uint64_t cfa;
+
+    switch (row & 7) {
+    case UNWIND_RSP:
+        cfa = state->sp + (uint64_t)unwind_row_cfa(row);
+        break;
+    case UNWIND_RBP:
+        cfa = state->bp + (uint64_t)unwind_row_cfa(row);
+        break;
+    case UNWIND_DEREFERENCE:
+        if (!unwind_word_read(bounds, state->bp + (uint64_t)unwind_row_cfa(row), &cfa) ||
+            !unwind_word_read(bounds, state->bp, &state->bp))
+            return UNWIND_STUCK;
+        break;
+    case UNWIND_PLT:
+        cfa = state->sp + 8 + ((state->pc & 15) >= 11 ? 8 : 0);
+        break;
+    case UNWIND_FRAME:
+        cfa = state->bp + 16;
+        if (state->bp < state->sp || !unwind_word_read(bounds, state->bp + 8, &state->pc) ||
+            !unwind_word_read(bounds, state->bp, &state->bp) || state->pc == 0)
+            return UNWIND_STUCK;
+        state->sp = cfa;
+        state->is_return = true;
+        return UNWIND_ON;
+    case UNWIND_SIGNAL: {
+        uint64_t frame = state->sp;
+        if (!unwind_word_read(bounds, frame + UNWIND_SIGNAL_RIP, &state->pc) ||
+            !unwind_word_read(bounds, frame + UNWIND_SIGNAL_RBP, &state->bp) ||
+            !unwind_word_read(bounds, frame + UNWIND_SIGNAL_RSP, &state->sp))
+            return UNWIND_STUCK;
+        state->is_return = false;
+        /* The interrupted code may run on another stack than the handler. */
+        *bounds = unwind_bounds_at(stack, state->sp);
+        return UNWIND_ON;
+    }
+    case UNWIND_END:
+        return UNWIND_COMPLETE;
+    default:
+        return UNWIND_BEYOND;
+    }
+
+    if (cfa <= state->sp || !unwind_word_read(bounds, cfa - 8, &state->pc))
+        return UNWIND_STUCK;
+    if (bp_offset != 0 && !unwind_word_read(bounds, cfa + (uint64_t)bp_offset, &state->bp))
+        return UNWIND_STUCK;
+    if (state->pc == 0)
+        return UNWIND_COMPLETE;
+    state->sp = cfa;
+    state->is_return = true;
+    return UNWIND_ON;
+}
 
 #define INDIRECT_FRAMES_MAX 40 /* of a stack read through the kernel: a microsecond a word */
 
 size_t unwind_walk(const struct unwind_registers *registers, const struct unwind_stack *stack,
                    uint64_t *ret_frames, size_t frames_max, bool *ret_complete) {
-    uint64_t pc = registers->pc, sp = registers->sp, bp = registers->bp;
-    struct walk walk = {.low = sp, .high = stack->high, .direct = sp >= stack->low && sp < stack->high};
+    struct unwind_state state = {registers->pc, registers->sp, registers->bp, false};
+    struct unwind_bounds bounds = unwind_bounds_at(stack, state.sp);
     size_t count = 0;
-    bool is_return = false; /* pc is a return address: its call is at pc - 1 */
 
     *ret_complete = false;
-    if (!walk.direct && frames_max > INDIRECT_FRAMES_MAX)
+    if (!bounds.direct && frames_max > INDIRECT_FRAMES_MAX)
         frames_max = INDIRECT_FRAMES_MAX;
     while (count < frames_max) {
-        ret_frames[count++] = pc;
-        uint64_t row = row_find(is_return ? pc - 1 : pc);
-        int64_t cfa_offset = (int64_t)(int16_t)(row >> 3) * 8;
-        int64_t bp_offset = ((int64_t)(row << 35) >> 54) * 8;
-        uint64_t cfa;
-        is_return = true;
-
-        switch (row & 7) {
-        case UNWIND_RSP:
-            cfa = sp + (uint64_t)cfa_offset;
-            break;
-        case UNWIND_RBP:
-            cfa = bp + (uint64_t)cfa_offset;
-            break;
-        case UNWIND_DEREFERENCE:
-            if (!word_read(&walk, bp + (uint64_t)cfa_offset, &cfa) || !word_read(&walk, bp, &bp))
-                return count;
-            break;
-        case UNWIND_PLT:
-            cfa = sp + 8 + ((pc & 15) >= 11 ? 8 : 0);
-            break;
-        case UNWIND_FRAME:
-            if (bp < sp || !word_read(&walk, bp + 8, &pc))
-                return count;
-            cfa = bp + 16;
-            if (!word_read(&walk, bp, &bp) || pc == 0)
-                return count;
-            sp = cfa;
+        ret_frames[count++] = state.pc;
+        enum unwind_stepped stepped = unwind_step(&state, &bounds, stack, unwind_state_row(&state));
+        if (__builtin_expect(stepped == UNWIND_ON, 1))
             continue;
-        case UNWIND_SIGNAL: {
-            uint64_t frame = sp;
-            if (!word_read(&walk, frame + SIGNAL_RIP, &pc) || !word_read(&walk, frame + SIGNAL_RBP, &bp) ||
-                !word_read(&walk, frame + SIGNAL_RSP, &sp))
-                return count;
-            is_return = false;
-            /* The interrupted code may run on another stack than the handler. */
-            walk.low = sp;
-            walk.high = stack->high;
-            walk.direct = sp >= stack->low && sp < stack->high;
-            continue;
+        *ret_complete = stepped == UNWIND_COMPLETE;
+        if (stepped == UNWIND_BEYOND) {
+            size_t full = unwind_full_walk(registers, stack, ret_frames, frames_max, ret_complete);
+            count = full ? full : count;
         }
-        case UNWIND_END:
-            *ret_complete = true;
-            return count;
-        default:
-            return count;
-        }
-
-        if (cfa <= sp || !word_read(&walk, cfa - 8, &pc))
-            return count;
-        if (bp_offset != 0 && !word_read(&walk, cfa + (uint64_t)bp_offset, &bp))
-            return count;
-        if (pc == 0) { /* a thread's first frame without an undefined return address */
-            *ret_complete = true;
-            return count;
-        }
-        sp = cfa;
+        break;
     }
     return count;
+}
+
+uint64_t unwind_frames_hash(const uint64_t *frames, size_t count) {
+    uint64_t sum = 0;
+    for (size_t i = count; i-- > 0;)
+        sum = unwind_hash_add(sum, frames[i]);
+    return unwind_hash_finish(sum);
 }

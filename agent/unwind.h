@@ -25,6 +25,7 @@ struct unwind_registers {
 
 struct unwind_stack {
     uint64_t low, high; /* readable stack: [sp, high) if low <= sp < high; else reads go through the kernel */
+    uint64_t own_start, own_bytes; /* code whose frames unwind_memo_take() leaves out */
 };
 
 /* Fills frames with return addresses, the first being registers->pc itself, outermost last. *ret_complete
@@ -32,11 +33,67 @@ struct unwind_stack {
 size_t unwind_walk(const struct unwind_registers *registers, const struct unwind_stack *stack,
                    uint64_t *ret_frames, size_t frames_max, bool *ret_complete);
 
-/* Forgets all rows: code was unmapped. Any thread. */
+/* Forgets all rows and what memos hold: code was unmapped. Any thread. */
 void unwind_flush(void);
 
 /* From now on (or no longer) stacks that only the kernel could read safely end at once. */
 void unwind_kernel_avoid(bool avoid);
+
+/* --- the memo ---------------------------------------------------------------------------------------- */
+
+/*
+ * A thread's last stack, kept in order to see fast that the next one is the same or differs at its leaf only.
+ * unwind_memo.c says how. Zeroed memory is an empty memo. Frames lie root first, so a memo of a shallow stack
+ * touches little of it. Only its thread uses it, one take at a time.
+ */
+#define UNWIND_MEMO_FRAMES 123U
+
+struct unwind_memo_frame {
+    uint64_t pc, bp;
+    uint64_t sum;     /* unwind_hash_add() over the frames from the root to this one */
+    uint32_t sp;      /* in words above unwind_memo.low */
+    int16_t bp_place; /* where bp was loaded from, in words from sp; see unwind_memo.c */
+    uint8_t flags;
+    uint8_t reserved;
+};
+
+struct unwind_memo {
+    uint64_t low;        /* unwind_stack.low that sp counts from */
+    uint32_t generation; /* of unwind_flush() */
+    uint16_t count;
+    bool complete;
+    uint8_t misses, pause;
+    uint8_t reserved[15];
+    struct unwind_memo_frame frames[UNWIND_MEMO_FRAMES];
+};
+_Static_assert(sizeof(struct unwind_memo) <= 4096, "an idle thread touches one page of it");
+
+/* The hash that unwind_frames_hash() gives for what unwind_walk() would see, frames of own code left out; 0
+ * where the memo is of no use: take the plain walk. */
+uint64_t unwind_memo_take(struct unwind_memo *memo, const struct unwind_registers *registers,
+                          const struct unwind_stack *stack);
+
+/* The stack of the take before, which did not return 0, leaf first. Returns the count; *ret_complete as of
+ * unwind_walk(). */
+size_t unwind_memo_frames(const struct unwind_memo *memo, uint64_t ret_frames[UNWIND_MEMO_FRAMES],
+                          bool *ret_complete);
+
+/*
+ * The hash of a stack: sums from the root to the leaf, s' = s * M + mix(pc), finished at the leaf. It can be
+ * continued at any frame, and the multiplication is all that each frame waits for.
+ */
+static inline uint64_t unwind_hash_add(uint64_t sum, uint64_t pc) {
+    uint64_t mixed = pc * 0x9E3779B97F4A7C15ULL;
+    return sum * 0xD1342543DE82EF95ULL + (mixed ^ mixed >> 32);
+}
+static inline uint64_t unwind_hash_finish(uint64_t sum) {
+    sum = (sum ^ sum >> 32) * 0x9E3779B97F4A7C15ULL;
+    sum ^= sum >> 29;
+    return sum ? sum : 1;
+}
+uint64_t unwind_frames_hash(const uint64_t *frames, size_t count);
+
+/* --- objects ----------------------------------------------------------------------------------------- */
 
 /* Finds ld.so's _dl_find_object (glibc 2.35). Without it there are frame pointers only. Returns
  * whether it is there. */

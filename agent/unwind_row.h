@@ -17,7 +17,7 @@ enum unwind_kind {
     UNWIND_DEREFERENCE = 4, /* CFA = *(rbp + cfa), rbp = *rbp: a realigned stack */
     UNWIND_SIGNAL = 5,      /* the kernel's signal frame at rsp */
     UNWIND_FRAME = 6,       /* no information: by the frame pointer */
-    UNWIND_UNSUPPORTED = 7,
+    UNWIND_FULL = 7,        /* a row cannot say it: unwind_full.h */
 };
 
 struct unwind_row {
