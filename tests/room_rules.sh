@@ -111,6 +111,20 @@ check_names() {
 
 defined_symbols() { nm -D --defined-only "$1" | awk '{sub(/@.*/, "", $NF); print $NF}' | sort -u; }
 
+# A target that calls backtrace() gets glibc's: libunwind, where it is loaded, would put its own in its place.
+check_binding() {
+    local agent bound work
+    agent=$(realpath "$1")
+    work=$(mktemp -d)
+    printf '%s\n' '#include <execinfo.h>' 'int main(void) { void *f[9]; return backtrace(f, 9) < 1; }' |
+        "${CC:-cc}" -x c - -o "$work/target"
+    # The loader binds everything, says so, and runs nothing.
+    bound=$(LD_PRELOAD=$agent LD_DEBUG=bindings LD_TRACE_LOADED_OBJECTS=1 LD_WARN=yes LD_BIND_NOW=1 \
+        "$work/target" 2>&1 | sed -nE "s/.*binding file [^ ]*target .* to ([^ ]*) .*symbol .backtrace'.*/\1/p")
+    rm -r "$work"
+    [[ $bound == */libc.so.6 ]] || breach "with the agent a target's backtrace() is ${bound:-not bound}"
+}
+
 # The agent may need libc and nothing else, and show the target only names that libc has as well and those
 # that include/waitscope.h declares; these all of them.
 check_agent() {
@@ -135,6 +149,7 @@ check_agent() {
         breach "waitscope.h declares $symbol, which the agent does not export"
     done
     [ -n "$(defined_symbols "$agent")" ] || breach 'the agent exports nothing'
+    check_binding "$agent"
     tls=$(readelf -lW "$agent" | awk '$1 == "TLS" {print $6}')
     [ -z "$tls" ] || [ $((tls)) -le $tls_max ] || breach "the agent has $((tls)) bytes of TLS; $tls_max are allowed"
 }
@@ -189,12 +204,14 @@ self_test() {
     printf 'void waitscope_agent_call(void);\n' >"$root/waitscope.h"
     expect 'cannot read' check_agent "$root/none.so" "$root/waitscope.h"
     # The collector's own kind of library: it needs more than libc and exports names of its own.
-    printf '%s\n' 'static __thread char big[4096]; char *mine(int i); char *mine(int i) { return &big[i]; }' |
+    printf '%s\n' 'static __thread char big[4096]; char *mine(int i); char *mine(int i) { return &big[i]; }' \
+        'int backtrace(void **frames, int count); int backtrace(void **f, int n) { return f ? n : 0; }' |
         "${CC:-cc}" -x c - -shared -fPIC -Wl,--no-as-needed -lm -o "$root/bad.so"
     expect 'the agent needs libm.so.6' check_agent "$root/bad.so" "$root/waitscope.h"
     expect 'the agent exports mine' check_agent "$root/bad.so" "$root/waitscope.h"
     expect 'declares waitscope_agent_call, which' check_agent "$root/bad.so" "$root/waitscope.h"
     expect 'bytes of TLS' check_agent "$root/bad.so" "$root/waitscope.h"
+    expect "a target's backtrace() is $root/bad.so" check_agent "$root/bad.so" "$root/waitscope.h"
     printf '%s\n#include "format/record.h"\n' "$spdx" >"$root/include/bad.h"
     expect 'include may not include format/record.h' check_includes "$root"
     rm "$root/include/bad.h"
