@@ -256,7 +256,7 @@ uint64_t intern_key_place(uint64_t key);
 /* How many initialisations or namings a key is later than another one, modulo the counter's range. */
 uint32_t intern_generations_since(uint64_t key, uint64_t former);
 #define INTERN_GENERATIONS (1U << LOCK_KEY_GENERATION_BITS)
-#define INTERN_CHAIN_STEPS 64U /* former locks or namings looked at for one address */
+#define INTERN_CHAIN_STEPS 1024U /* former locks or namings looked at for one address */
 void intern_clear(struct image *image);
 
 /* naming.c */

@@ -59,9 +59,9 @@ static int target_normal(void) {
 static int target_annotated(void) {
     struct fake fake = fake_slab(1 + ANNOTATED_WRONG, RING, 0, NULL);
     struct thread_slot *slot = fake_thread(&fake, 0, (uint32_t)getpid());
-    struct {
+    union {
         struct record_name record;
-        char text[256];
+        char bytes[sizeof(struct record_name) + 256];
     } name = {.record = {.header.value = 6, .hash = 5}};
     struct record_lock_name lock = {.key = lock_key_make(0x1000, 2, LOCK_CLASS_NONE), .text = 5};
     struct record_thread_name thread = {.header.flags = THREAD_NAME_GIVEN, .tid = slot->tid, .text = 5};

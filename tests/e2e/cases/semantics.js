@@ -61,8 +61,10 @@ const manyThreads = (how, slots) => ({
     context.equal(bare.code, 0, 'exit code of the bare program');
     context.same(bare, recorded);
     const report = await context.report(recorded.trace, { except: ['no_slot'] });
-    context.equal(report.threads.length, slots, 'threads recorded');
-    context.equal(report.loss.dropped.no_slot, 201 - slots, 'threads without a slot');
+    /* A thread that ended while others were being made may have left its slot to one of them. */
+    const recordedThreads = report.threads.length;
+    context.expect(recordedThreads >= slots && recordedThreads < slots + 32, `${recordedThreads} threads recorded, ${slots} slots`);
+    context.equal(report.loss.dropped.no_slot, 201 - recordedThreads, 'threads without a slot');
   },
 });
 
