@@ -216,7 +216,7 @@ async function setuid(context) {
 module.exports = [
   { name: 'cancel_kinds', serial: true, more: cancelledWaits },
   { name: 'signal_storm', serial: true, volatile: ['acquisitions', 'reacquisitions'], except: ['ring_full', 'nested'], truth: { nested: true } },
-  { name: 'raw_forks', except: ['nested'], truth: { anyThreads: true, nested: true }, more: parentsOwn },
+  { name: 'raw_forks', truth: { anyThreads: true }, more: parentsOwn },
   { name: 'at_fork', volatile: ['acquisitions'], truth: { anyThreads: true }, except: ['ring_full'] },
   { name: 'exec_thread', truth: { split: true } },
   { name: 'small_waits', serial: true },
