@@ -21,5 +21,6 @@ uint64_t filter_generation_raise(const void *lock, enum lock_class cls) {
 void filter_forked(void) {
     uint64_t kept = FILTER_GENERATION | FILTER_COUNTED | ~(FILTER_BEGUN - 1);
     for (size_t i = 0; i < sizeof(filter_words) / sizeof(filter_words[0]); i++)
-        filter_words[i] &= kept;
+        if (filter_words[i] & ~kept) /* a page that is only read is not copied */
+            filter_words[i] &= kept;
 }

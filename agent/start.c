@@ -152,13 +152,12 @@ static bool agent_bring_up(void) {
     return true;
 }
 
-/* It comes up anew at the child's first hooked call, so that a child which only execs costs nothing. One
- * that is confined cannot have a slab of its own; the parent's header is still there to count it. */
+/* It comes up anew at the child's first hooked call, and only then its tables are cleared, so that a child
+ * which only execs costs nothing: each page that is looked at here would be a fault more. One that is
+ * confined cannot have a slab of its own; the parent's header is still there to count it. */
 void agent_forked(void) {
     in_fork_child = true;
     agent_thread = (struct agent_thread){0};
-    agent_directory_clear();
-    filter_forked();
     annotate_forked();
     agent_confine_forked();
     if (atomic_load_explicit(&agent_state, memory_order_relaxed) == AGENT_OFF)
@@ -196,8 +195,11 @@ void agent_start(void) {
         return;
     agent_resolve();
     fork_handler_register();
-    if (in_fork_child)
+    if (in_fork_child) {
         agent_slabs_forget();
+        agent_directory_clear();
+        filter_forked();
+    }
     bool on = agent_bring_up();
     atomic_store_explicit(&agent_state, on ? AGENT_ON : AGENT_OFF, memory_order_release); /* [AGENT-STATE] */
 }

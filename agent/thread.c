@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 
@@ -32,8 +33,9 @@ uint32_t agent_tid(void) {
 
 /* Hints, one thread a place, the latest wins. [DIRECTORY] release and acquire: who finds a slot sees
  * its tid. Slots are never unmapped while the process lives. */
-static _Atomic(struct thread_slot *) directory_tids[DIRECTORY_MASK + 1];
-static _Atomic(struct thread_slot *) directory_pthreads[DIRECTORY_MASK + 1];
+#define DIRECTORY_ALIGNED __attribute__((aligned(4096))) /* pages of their own, see directory_empty() */
+static DIRECTORY_ALIGNED _Atomic(struct thread_slot *) directory_tids[DIRECTORY_MASK + 1];
+static DIRECTORY_ALIGNED _Atomic(struct thread_slot *) directory_pthreads[DIRECTORY_MASK + 1];
 
 static uint32_t pthread_place(uint64_t pthread) {
     return (uint32_t)((pthread * 0x9E3779B97F4A7C15ULL) >> (64 - DIRECTORY_BITS));
@@ -63,14 +65,19 @@ struct thread_slot *agent_directory_pthread(uint64_t pthread) {
     return slot && agent_private(slot)->pthread == pthread && slot_is_live(slot) ? slot : NULL;
 }
 
+/* One call instead of a page fault for each page that is looked at. Refused for locked memory. */
+static void directory_empty(_Atomic(struct thread_slot *) directory[DIRECTORY_MASK + 1]) {
+    if (AGENT_SYSCALL_3(SYS_madvise, directory, (DIRECTORY_MASK + 1) * sizeof(*directory), MADV_DONTNEED) ==
+        0)
+        return;
+    for (uint32_t i = 0; i <= DIRECTORY_MASK; i++)
+        if (atomic_load_explicit(&directory[i], memory_order_relaxed))
+            atomic_store_explicit(&directory[i], NULL, memory_order_relaxed);
+}
+
 void agent_directory_clear(void) {
-    /* Reading first: a page that nothing is written to is not copied for the child. */
-    for (uint32_t i = 0; i <= DIRECTORY_MASK; i++) {
-        if (atomic_load_explicit(&directory_tids[i], memory_order_relaxed))
-            atomic_store_explicit(&directory_tids[i], NULL, memory_order_relaxed);
-        if (atomic_load_explicit(&directory_pthreads[i], memory_order_relaxed))
-            atomic_store_explicit(&directory_pthreads[i], NULL, memory_order_relaxed);
-    }
+    directory_empty(directory_tids);
+    directory_empty(directory_pthreads);
 }
 
 /* --- a thread's slot ------------------------------------------------------------------------------- */
