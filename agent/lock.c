@@ -23,6 +23,7 @@ AGENT_SLOW int lock_acquired_brief(struct thread_slot *slot, const void *lock, e
     lock_use_add(count);
     count->contended++;
     count->wait_ticks += now - begin;
+    agent_thread.told_base = 0; /* others wait since before, and this is another hold of theirs to be told of */
     struct held_lock *held = lock_held_push(slot, base, site, HELD_DUE);
     if (held)
         held->due = now | HELD_WAITED;
@@ -191,7 +192,12 @@ static void release_write(struct thread_slot *slot, uint64_t base, uint64_t word
 }
 
 AGENT_SLOW int lock_release_tell(struct thread_slot *slot, uint64_t base, uint32_t hash, int result) {
-    uint64_t time = agent_ticks(), word = filter_load(hash);
+    return lock_release_tell_at(slot, base, hash, result, agent_ticks());
+}
+
+AGENT_SLOW int lock_release_tell_at(struct thread_slot *slot, uint64_t base, uint32_t hash, int result,
+                                    uint64_t time) {
+    uint64_t word = filter_load(hash);
     uint32_t waiters = filter_waiters(word);
     agent_busy_enter();
     release_write(slot, base, word, time, 0, waiters ? waiters : 1);

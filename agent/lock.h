@@ -123,6 +123,9 @@ static inline bool lock_release_pop(struct thread_slot *slot, uint64_t base) {
  */
 #define RELEASES_QUIET 15U
 AGENT_SLOW int lock_release_tell(struct thread_slot *slot, uint64_t base, uint32_t hash, int result);
+/* The same where the time is known; ticks. */
+AGENT_SLOW int lock_release_tell_at(struct thread_slot *slot, uint64_t base, uint32_t hash, int result,
+                                    uint64_t time);
 
 /* Who is known to wait for a lock that is about to be released. */
 enum lock_asks {

@@ -110,8 +110,9 @@ static int mutex_give(void *object) {
 }
 
 static AGENT_SLOW int mutex_give_awaited(pthread_mutex_t *mutex, struct thread_slot *slot) {
+    uint64_t time = agent_ticks(); /* who is woken may be on before this thread is */
     word_mutex_wake(mutex);
-    return lock_release_tell(slot, lock_base(mutex, LOCK_CLASS_MUTEX), lock_hash(mutex), 0);
+    return lock_release_tell_at(slot, lock_base(mutex, LOCK_CLASS_MUTEX), lock_hash(mutex), 0, time);
 }
 
 /* Another kind of mutex, or a hold that is to be recorded. Who waits for a known mutex is told by its word.
