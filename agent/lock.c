@@ -23,7 +23,8 @@ AGENT_SLOW int lock_acquired_brief(struct thread_slot *slot, const void *lock, e
     lock_use_add(count);
     count->contended++;
     count->wait_ticks += now - begin;
-    agent_thread.told_base = 0; /* others wait since before, and this is another hold of theirs to be told of */
+    agent_thread.told_base =
+        0; /* others wait since before, and this is another hold of theirs to be told of */
     struct held_lock *held = lock_held_push(slot, base, site, HELD_DUE);
     if (held)
         held->due = now | HELD_WAITED;
