@@ -44,7 +44,7 @@ stress: packages all
 	@WAITSCOPE_STRESS=full ctest --preset asan -R stress/hostile -V
 
 mutants: packages all
-	@tests/mutants/run build $(MUTANTS)
+	@tests/mutants/run build "$(MUTANTS)"
 
 test-fresh:
 	@scripts/test-fresh

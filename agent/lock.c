@@ -137,18 +137,7 @@ static void held_remove(struct thread_slot *slot, uint32_t at, uint32_t depth) {
     atomic_store_explicit(&slot->held_depth, depth - 1, memory_order_relaxed);
 }
 
-/* What a release found out before the real call. */
-struct lock_release {
-    uint64_t base, site;
-    uint64_t since; /* ticks, 0: not timed */
-    uint32_t hash;
-    uint32_t place;  /* of the wait in agent_private.pending, counted from 1; 0: none */
-    uint32_t before; /* waiters that the filter knew of before the real call */
-    bool waited;     /* the acquisition had waited */
-    enum lock_asks asks;
-};
-
-static void release_begin(struct thread_slot *slot, struct lock_release *release) {
+AGENT_SLOW void lock_release_find(struct thread_slot *slot, struct lock_release *release) {
     uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed);
     uint32_t at = depth < SLOT_HELD ? depth : SLOT_HELD;
     uint64_t key = 0;
@@ -165,15 +154,13 @@ static void release_begin(struct thread_slot *slot, struct lock_release *release
     }
     struct held_lock *held = &slot->held[at - 1];
     release->site = atomic_load_explicit(&held->site, memory_order_relaxed);
-    if (key & HELD_DUE) {
-        if (held->due > HELD_PENDING_MAX) {
-            release->since = held->due & ~HELD_WAITED;
-            release->waited = held->due & HELD_WAITED;
-        } else {
-            release->place = (uint32_t)held->due;
-        }
-    }
+    release->due = key & HELD_DUE ? held->due : 0;
     held_remove(slot, at - 1, depth);
+}
+
+/* The place of the wait in agent_private.pending, counted from 1; 0: none. */
+static uint32_t release_place(const struct lock_release *release) {
+    return release->due <= HELD_PENDING_MAX ? (uint32_t)release->due : 0;
 }
 
 static bool release_is_news(uint64_t base, uint32_t begun) {
@@ -206,19 +193,20 @@ AGENT_SLOW int lock_release_tell_at(struct thread_slot *slot, uint64_t base, uin
     return result;
 }
 
-static void release_timed(struct thread_slot *slot, const struct lock_release *release, uint64_t time) {
+static void release_timed(struct thread_slot *slot, const struct lock_release *release, uint64_t since,
+                          uint64_t time, bool waited) {
     struct lock_count *count = count_place_of(release->base, release->hash);
     if (AGENT_UNLIKELY(!count_is_good(count, release->base)))
         count = count_obtain(slot, release->base, release->hash, release->site);
-    count_hold(count, time > release->since ? time - release->since : 0, release->waited);
+    count_hold(count, time > since ? time - since : 0, waited);
 }
 
 /* The wait of which this is the release; NULL if the acquisition did not wait, or if what is pending is the
  * wait on a condition whose mutex this is. */
 static const struct record_wait *release_wait(struct thread_slot *slot, const struct lock_release *release) {
-    if (!release->place)
+    if (!release_place(release))
         return NULL;
-    const struct record_wait *wait = &agent_private(slot)->pending[release->place - 1];
+    const struct record_wait *wait = &agent_private(slot)->pending[release_place(release) - 1];
     return lock_key_address(wait->key) == lock_key_address(release->base) ? wait : NULL;
 }
 
@@ -232,62 +220,57 @@ static uint32_t release_waiters(struct thread_slot *slot, const struct lock_rele
         waiters = release->before;
     if (announced && waiters > 0)
         waiters--;
-    if (waiters > 0 || release->asks != LOCK_ASKS_SLEPT)
+    if (waiters > 0 || !release->slept)
         return waiters;
-    uint64_t then = waited ? agent_private(slot)->pending_words[release->place - 1] : 0;
+    uint64_t then = waited ? agent_private(slot)->pending_words[release_place(release) - 1] : 0;
     return !waited || filter_waiters(then) > 1 || filter_begun(then) != filter_begun(word);
 }
 
-static void release_end(struct thread_slot *slot, struct lock_release *release) {
+AGENT_SLOW int lock_release_end(struct thread_slot *slot, struct lock_release *release, int result) {
+    if (release->is_top)
+        lock_release_drop(slot);
     uint64_t word = filter_load(release->hash);
     const struct record_wait *wait = release_wait(slot, release);
     bool announced = wait && waiter_leaves_at_release(lock_key_class(wait->key));
     uint32_t waiters = release_waiters(slot, release, word, wait != NULL, announced);
-    if (!release->place && !release->since && waiters == 0)
-        return;
-    uint64_t time = agent_ticks();
-    if (!release->place && waiters == 0) {
-        release_timed(slot, release, time); /* every hold if all are timed */
-        return;
+    if (!release->due && waiters == 0)
+        return result;
+    uint64_t time = release->time ? release->time : agent_ticks(), since = 0;
+    bool waited = wait != NULL;
+    if (wait) {
+        since = wait->end;
+    } else if (release->due > HELD_PENDING_MAX) {
+        since = release->due & ~HELD_WAITED;
+        waited = release->due & HELD_WAITED;
+    }
+    if (!release_place(release) && waiters == 0) {
+        release_timed(slot, release, since, time, waited); /* every hold if all are timed */
+        return result;
     }
     agent_busy_enter();
-    if (wait) {
-        release->since = wait->end;
-        release->waited = true;
-    }
     if (announced)
         filter_waiter_remove(release->hash);
-    if (release->place)
-        pending_write(slot, release->place);
-    if (release->since)
-        release_timed(slot, release, time);
+    if (release_place(release))
+        pending_write(slot, release_place(release));
+    if (since)
+        release_timed(slot, release, since, time, waited);
     if (waiters)
-        release_write(slot, release->base, word, time, release->since, waiters);
+        release_write(slot, release->base, word, time, since, waiters);
     agent_busy_leave();
-}
-
-AGENT_SLOW int lock_release_around(struct thread_slot *slot, uint64_t base, uint32_t hash, void *lock,
-                                   int (*real)(void *lock), enum lock_asks asks) {
-    if (lock_release_pop(slot, base)) {
-        bool waited = asks == LOCK_ASKS_FILTER ? lock_waiters(hash) != 0 : asks == LOCK_ASKS_SLEPT;
-        int result = real(lock);
-        if (asks != LOCK_ASKS_FILTER && lock_waiters(hash) != 0)
-            waited = true;
-        return waited ? lock_release_tell(slot, base, hash, result) : result;
-    }
-    struct lock_release release = {.base = base, .hash = hash, .asks = asks};
-    if (asks == LOCK_ASKS_FILTER)
-        release.before = lock_waiters(hash);
-    release_begin(slot, &release);
-    int result = real(lock);
-    release_end(slot, &release);
     return result;
 }
 
+AGENT_SLOW int lock_release_around(struct thread_slot *slot, uint64_t base, uint32_t hash, void *lock,
+                                   int (*real)(void *lock)) {
+    struct lock_release release = {.base = base, .hash = hash, .before = lock_waiters(hash)};
+    lock_release_begin(slot, &release);
+    return lock_release_end(slot, &release, real(lock));
+}
+
 void lock_release_before(struct thread_slot *slot, uint64_t base, uint32_t hash) {
-    struct lock_release release = {.base = base, .hash = hash, .asks = LOCK_ASKS_FILTER};
-    release_begin(slot, &release);
-    release_end(slot, &release);
+    struct lock_release release = {.base = base, .hash = hash};
+    lock_release_begin(slot, &release);
+    lock_release_end(slot, &release, 0);
 }
 
 uint64_t lock_held_site(struct thread_slot *owner, const void *lock) {

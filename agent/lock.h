@@ -103,15 +103,18 @@ AGENT_SLOW int lock_acquired_brief(struct thread_slot *slot, const void *lock, e
  * lock's own word tells, the filter is left alone until after: waiters write to it.
  */
 
-/* Takes the lock off the held-stack if it was the last taken and there is nothing to do but that; else
- * returns false and changes nothing. */
-static inline bool lock_release_pop(struct thread_slot *slot, uint64_t base) {
+/* Whether the lock was the last taken and its release is to do nothing but lock_release_drop(). */
+static inline bool lock_release_is_plain(struct thread_slot *slot, uint64_t base) {
     uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed) - 1;
-    if (AGENT_UNLIKELY(depth >= SLOT_HELD ||
-                       atomic_load_explicit(&slot->held[depth].key, memory_order_relaxed) != base))
-        return false;
-    atomic_store_explicit(&slot->held_depth, depth, memory_order_relaxed);
-    return true;
+    return AGENT_LIKELY(depth < SLOT_HELD &&
+                        atomic_load_explicit(&slot->held[depth].key, memory_order_relaxed) == base);
+}
+
+/* Takes the last taken lock off the held-stack. After the real call: a waiter that looked what this thread
+ * holds has the line, and the store would hold up the operation that gives the lock. */
+static inline void lock_release_drop(struct thread_slot *slot) {
+    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed);
+    atomic_store_explicit(&slot->held_depth, depth - 1, memory_order_relaxed);
 }
 
 /*
@@ -127,16 +130,42 @@ AGENT_SLOW int lock_release_tell(struct thread_slot *slot, uint64_t base, uint32
 AGENT_SLOW int lock_release_tell_at(struct thread_slot *slot, uint64_t base, uint32_t hash, int result,
                                     uint64_t time);
 
-/* Who is known to wait for a lock that is about to be released. */
-enum lock_asks {
-    LOCK_ASKS_FILTER, /* the filter knows */
-    LOCK_ASKS_SLEPT,  /* by the lock's word: somebody sleeps, or slept when this thread took it */
-    LOCK_ASKS_NOBODY, /* by the lock's word: nobody sleeps; somebody may be about to */
+/* A release under way. */
+struct lock_release {
+    uint64_t base, site;
+    uint64_t due;  /* of the hold (struct held_lock), 0: nothing is to be done for it */
+    uint64_t time; /* ticks, 0: the clock is read when it is needed */
+    uint32_t hash;
+    uint32_t before; /* waiters that the filter knew of before the real call */
+    bool is_top;     /* still on the held-stack, and the last taken */
+    bool slept;      /* by the lock's word: somebody sleeps, or slept when this thread took it */
 };
 
-/* All other releases, around the real call. */
+/* Finds the lock deeper in the held-stack and closes the gap. */
+AGENT_SLOW void lock_release_find(struct thread_slot *slot, struct lock_release *release);
+
+/* Before the real call: finds the lock on the held-stack. base and hash are set. */
+static inline void lock_release_begin(struct thread_slot *slot, struct lock_release *release) {
+    uint32_t depth = atomic_load_explicit(&slot->held_depth, memory_order_relaxed) - 1;
+    if (AGENT_LIKELY(depth < SLOT_HELD)) {
+        struct held_lock *held = &slot->held[depth];
+        uint64_t key = atomic_load_explicit(&held->key, memory_order_relaxed);
+        if (AGENT_LIKELY((key & ~HELD_DUE) == release->base)) {
+            release->site = atomic_load_explicit(&held->site, memory_order_relaxed);
+            release->due = key & HELD_DUE ? held->due : 0;
+            release->is_top = true;
+            return;
+        }
+    }
+    lock_release_find(slot, release);
+}
+
+/* After it: tells and counts what there is to tell. Returns result. */
+AGENT_SLOW int lock_release_end(struct thread_slot *slot, struct lock_release *release, int result);
+
+/* Both, around the real call, where only the filter knows who waits. */
 AGENT_SLOW int lock_release_around(struct thread_slot *slot, uint64_t base, uint32_t hash, void *lock,
-                                   int (*real)(void *lock), enum lock_asks asks);
+                                   int (*real)(void *lock));
 
 /* The lock is about to be released by a call that sleeps before it returns. */
 void lock_release_before(struct thread_slot *slot, uint64_t base, uint32_t hash);

@@ -100,29 +100,31 @@ AGENT_EXPORT int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock
               agent_real.pthread_mutex_clocklock(mutex, clock, limit), mutex_owner(mutex), WAIT_TIMED);
 }
 
-static int mutex_give(void *object) {
-    pthread_mutex_t *mutex = object;
-    if (!word_mutex_known(mutex))
-        return agent_real.pthread_mutex_unlock(mutex);
-    if (word_mutex_give(mutex))
-        word_mutex_wake(mutex);
-    return 0;
+static int mutex_give_object(void *mutex) {
+    return agent_real.pthread_mutex_unlock(mutex);
 }
 
 static AGENT_SLOW int mutex_give_awaited(pthread_mutex_t *mutex, struct thread_slot *slot) {
     uint64_t time = agent_ticks(); /* who is woken may be on before this thread is */
     word_mutex_wake(mutex);
+    lock_release_drop(slot);
     return lock_release_tell_at(slot, lock_base(mutex, LOCK_CLASS_MUTEX), lock_hash(mutex), 0, time);
 }
 
-/* Another kind of mutex, or a hold that is to be recorded. Who waits for a known mutex is told by its word.
- */
+/* Another kind of mutex, or a hold of which more is to be told. Who waits for a known mutex is told by its
+ * word. */
 static AGENT_SLOW int mutex_give_slow(pthread_mutex_t *mutex, struct thread_slot *slot) {
-    enum lock_asks asks = !word_mutex_known(mutex)   ? LOCK_ASKS_FILTER
-                          : mutex->__data.__lock > 1 ? LOCK_ASKS_SLEPT
-                                                     : LOCK_ASKS_NOBODY;
-    return lock_release_around(slot, lock_base(mutex, LOCK_CLASS_MUTEX), lock_hash(mutex), mutex, mutex_give,
-                               asks);
+    uint64_t base = lock_base(mutex, LOCK_CLASS_MUTEX);
+    if (AGENT_UNLIKELY(!word_mutex_known(mutex)))
+        return lock_release_around(slot, base, lock_hash(mutex), mutex, mutex_give_object);
+    struct lock_release release = {.base = base, .hash = lock_hash(mutex)};
+    lock_release_begin(slot, &release);
+    if (word_mutex_give(mutex)) {
+        release.slept = true;
+        release.time = agent_ticks(); /* who is woken may be on before this thread is */
+        word_mutex_wake(mutex);
+    }
+    return lock_release_end(slot, &release, 0);
 }
 
 static AGENT_COLD int mutex_give_first(pthread_mutex_t *mutex) {
@@ -135,10 +137,11 @@ AGENT_EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex) {
     if (AGENT_UNLIKELY(!slot))
         return mutex_give_first(mutex);
     uint64_t base = lock_base(mutex, LOCK_CLASS_MUTEX);
-    if (AGENT_UNLIKELY(!word_mutex_known(mutex) || !lock_release_pop(slot, base)))
+    if (AGENT_UNLIKELY(!word_mutex_known(mutex) || !lock_release_is_plain(slot, base)))
         return mutex_give_slow(mutex, slot);
     if (AGENT_UNLIKELY(word_mutex_give(mutex)))
         return mutex_give_awaited(mutex, slot);
+    lock_release_drop(slot);
     uint32_t hash = lock_hash(mutex);
     return AGENT_UNLIKELY(lock_waiters(hash)) ? lock_release_tell(slot, base, hash, 0) : 0;
 }

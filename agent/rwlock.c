@@ -108,7 +108,7 @@ static int rwlock_give_object(void *lock) {
 /* Whatever is not the uncontended end of a read. */
 static AGENT_SLOW int rwlock_give(pthread_rwlock_t *lock, struct thread_slot *slot) {
     uint64_t base = lock_base(lock, rwlock_class_held(slot, lock));
-    return lock_release_around(slot, base, lock_hash(lock), lock, rwlock_give_object, LOCK_ASKS_FILTER);
+    return lock_release_around(slot, base, lock_hash(lock), lock, rwlock_give_object);
 }
 
 static AGENT_COLD int rwlock_give_first(pthread_rwlock_t *lock) {

@@ -3,14 +3,16 @@
  * Semaphores have no owner. For one that is used as a lock the thread that took it last is the likely
  * holder: a small table remembers it.
  *
- * sem_wait is a cancellation point even where it need not wait, so the real call is always made. Whether
- * it waited is known from the value before (then the wait is announced) or from the time it took.
+ * sem_wait and sem_timedwait are points of cancellation even where they need not wait: glibc looks for a
+ * request to cancel and tries (nptl/sem_wait.c, since 2.21), and so do the hooks; sem_clockwait looks only
+ * when it waits. Only a wait goes through the real function.
  */
+#include <pthread.h>
+
 #include "agent/cleanup.h"
 #include "agent/take.h"
 
 #define TAKERS 256U
-#define UNANNOUNCED_WAIT_TICKS 2000U /* about a microsecond; below, it did not sleep */
 
 /* [TAKER] relaxed: each field is a hint, and a torn pair is told by the address. */
 static struct taker {
@@ -33,73 +35,69 @@ static void taker_note(const sem_t *semaphore, struct thread_slot *slot, uint64_
 struct semaphore_wait {
     struct lock_wait wait;
     const sem_t *semaphore;
-    uint64_t begin;
-    bool announced;
 };
 
-static void announce(struct semaphore_wait *wait, struct thread_slot *slot) {
-    const struct taker *taker = taker_of(wait->semaphore);
+static AGENT_SLOW void semaphore_wait_begin(struct semaphore_wait *wait, struct thread_slot *slot,
+                                            const sem_t *semaphore, uint64_t site) {
+    const struct taker *taker = taker_of(semaphore);
     uint32_t tid = 0;
-    uint64_t site = 0;
-    if (atomic_load_explicit(&taker->address, memory_order_relaxed) == (uint64_t)(uintptr_t)wait->semaphore) {
+    uint64_t owner_site = 0;
+    if (atomic_load_explicit(&taker->address, memory_order_relaxed) == (uint64_t)(uintptr_t)semaphore) {
         tid = atomic_load_explicit(&taker->tid, memory_order_relaxed); /* [TAKER] */
-        site = atomic_load_explicit(&taker->site, memory_order_relaxed);
+        owner_site = atomic_load_explicit(&taker->site, memory_order_relaxed);
     }
     if (tid == slot->tid) { /* it cannot be what this thread waits for */
         tid = 0;
-        site = 0;
+        owner_site = 0;
     }
-    lock_wait_begin(&wait->wait, slot, wait->semaphore, LOCK_CLASS_SEMAPHORE, lock_hash(wait->semaphore),
-                    wait->wait.site, tid, site);
-    wait->announced = true;
-}
-
-static AGENT_SLOW bool semaphore_wait_begin(struct semaphore_wait *wait, sem_t *semaphore, uint64_t site) {
-    struct thread_slot *slot = agent_slot();
-    int value = 0;
-    if (!slot)
-        return false;
     wait->semaphore = semaphore;
-    wait->announced = false;
-    wait->wait.site = site;
-    sem_getvalue(semaphore, &value);
-    if (value <= 0)
-        announce(wait, slot);
-    else
-        wait->begin = agent_ticks();
-    return true;
+    lock_wait_begin(&wait->wait, slot, semaphore, LOCK_CLASS_SEMAPHORE, lock_hash(semaphore), site, tid,
+                    owner_site);
 }
 
 static AGENT_SLOW void semaphore_wait_end(struct semaphore_wait *wait, int result, uint32_t flags) {
     struct thread_slot *slot = agent_thread.slot;
-    if (!wait->announced && agent_ticks() - wait->begin > UNANNOUNCED_WAIT_TICKS) {
-        announce(wait, slot); /* another thread was quicker: it did wait */
-        wait->wait.record->begin = wait->begin;
-    }
-    if (wait->announced) {
-        lock_wait_end(&wait->wait, slot, flags | lock_wait_flags(result));
-    } else if (result == 0) {
-        uint32_t hash = lock_hash(wait->semaphore);
-        uint64_t base = lock_base(wait->semaphore, LOCK_CLASS_SEMAPHORE);
-        lock_use_add(count_obtain(slot, base, hash, wait->wait.site));
-    }
+    lock_wait_end(&wait->wait, slot, flags | lock_wait_flags(result));
     if (result == 0)
         taker_note(wait->semaphore, slot, wait->wait.site);
 }
 
-static void semaphore_wait_cancelled(void *argument) {
-    struct semaphore_wait *wait = argument;
-    if (wait->announced)
-        lock_wait_cancelled(&wait->wait);
+static void semaphore_wait_cancelled(void *wait) {
+    lock_wait_cancelled(&((struct semaphore_wait *)wait)->wait);
 }
 
-/* The real functions say -1 and errno; errno is the target's and is left as they set it. */
+static inline void semaphore_taken(const sem_t *semaphore, struct thread_slot *slot, uint64_t site) {
+    uint32_t hash = lock_hash(semaphore);
+    uint64_t base = lock_base(semaphore, LOCK_CLASS_SEMAPHORE);
+    struct lock_count *count = count_place(LOCK_CLASS_SEMAPHORE, hash);
+    if (AGENT_UNLIKELY(!count_is_good(count, base)))
+        count = count_obtain(slot, base, hash, site);
+    lock_use_add(count);
+    taker_note(semaphore, slot, site);
+}
+
+/* Takes it if that needs no wait. errno is the target's, and is left as it was. */
+static inline bool semaphore_take(sem_t *semaphore) {
+    int saved = errno;
+    if (AGENT_LIKELY(agent_real.sem_trywait(semaphore) == 0))
+        return true;
+    errno = saved;
+    return false;
+}
+
+/* The real functions say -1 and errno. */
 #define HOOK_SEMAPHORE_WAIT(semaphore, call, flags)                                                          \
     do {                                                                                                     \
+        struct thread_slot *slot_ = agent_slot();                                                            \
         struct semaphore_wait wait_;                                                                         \
         int result_;                                                                                         \
-        if (!semaphore_wait_begin(&wait_, semaphore, HOOK_SITE()))                                           \
+        if (AGENT_UNLIKELY(!slot_))                                                                          \
             return call;                                                                                     \
+        if (AGENT_LIKELY(semaphore_take(semaphore))) {                                                       \
+            semaphore_taken(semaphore, slot_, HOOK_SITE());                                                  \
+            return 0;                                                                                        \
+        }                                                                                                    \
+        semaphore_wait_begin(&wait_, slot_, semaphore, HOOK_SITE());                                         \
         AGENT_CLEANUP_PUSH(semaphore_wait_cancelled, &wait_);                                                \
         result_ = call;                                                                                      \
         AGENT_CLEANUP_POP();                                                                                 \
@@ -108,26 +106,28 @@ static void semaphore_wait_cancelled(void *argument) {
     } while (0)
 
 AGENT_EXPORT int sem_wait(sem_t *semaphore) {
+    pthread_testcancel();
     HOOK_SEMAPHORE_WAIT(semaphore, agent_real.sem_wait(semaphore), 0);
 }
 
 AGENT_EXPORT int sem_timedwait(sem_t *semaphore, const struct timespec *limit) {
+    if (!take_limit_valid(limit))
+        return agent_real.sem_timedwait(semaphore, limit);
+    pthread_testcancel();
     HOOK_SEMAPHORE_WAIT(semaphore, agent_real.sem_timedwait(semaphore, limit), WAIT_TIMED);
 }
 
 AGENT_EXPORT int sem_clockwait(sem_t *semaphore, clockid_t clock, const struct timespec *limit) {
+    if (!take_clock_valid(clock) || !take_limit_valid(limit))
+        return agent_real.sem_clockwait(semaphore, clock, limit);
     HOOK_SEMAPHORE_WAIT(semaphore, agent_real.sem_clockwait(semaphore, clock, limit), WAIT_TIMED);
 }
 
 AGENT_EXPORT int sem_trywait(sem_t *semaphore) {
     struct thread_slot *slot = agent_slot();
     int result = agent_real.sem_trywait(semaphore);
-    if (slot && result == 0) {
-        uint32_t hash = lock_hash(semaphore);
-        uint64_t base = lock_base(semaphore, LOCK_CLASS_SEMAPHORE);
-        lock_use_add(count_obtain(slot, base, hash, HOOK_SITE()));
-        taker_note(semaphore, slot, HOOK_SITE());
-    }
+    if (slot && result == 0)
+        semaphore_taken(semaphore, slot, HOOK_SITE());
     return result;
 }
 

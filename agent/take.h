@@ -63,11 +63,12 @@ static inline bool take_had(int result) {
             return real(lock);                                                                               \
         uint32_t hash_ = lock_hash(HOOK_OBJECT(lock));                                                       \
         uint64_t base_ = lock_base(HOOK_OBJECT(lock), cls);                                                  \
-        if (AGENT_UNLIKELY(!lock_release_pop(slot_, base_)))                                                 \
+        if (AGENT_UNLIKELY(!lock_release_is_plain(slot_, base_)))                                            \
             return lock_release_around(slot_, base_, hash_, (void *)(uintptr_t)(lock),                       \
-                                       (int (*)(void *))real, LOCK_ASKS_FILTER);                             \
+                                       (int (*)(void *))real);                                               \
         uint32_t waiters_ = lock_waiters(hash_);                                                             \
         int result_ = real(lock);                                                                            \
+        lock_release_drop(slot_);                                                                            \
         return AGENT_UNLIKELY(waiters_) ? lock_release_tell(slot_, base_, hash_, result_) : result_;         \
     } while (0)
 

@@ -10,6 +10,7 @@
 
 int word_mutex_kind = WORD_MUTEX_UNKNOWN;
 unsigned word_readers_limit;
+bool word_spin_known;
 
 void word_mutex_wake(pthread_mutex_t *mutex) {
     AGENT_SYSCALL_3(SYS_futex, &mutex->__data.__lock, FUTEX_WAKE_PRIVATE, 1);
@@ -75,7 +76,25 @@ static bool rwlock_verify(void) {
     return agent_real.pthread_rwlock_unlock(&lock) == 0 && *readers < WORD_READER;
 }
 
+static bool spin_verify(void) {
+    pthread_spinlock_t lock = 5;
+
+    if (agent_real.pthread_spin_init(&lock, PTHREAD_PROCESS_PRIVATE) != 0 || lock != 1)
+        return false;
+    if (agent_real.pthread_spin_lock(&lock) != 0 || lock != 0 || word_spin_take(&lock))
+        return false;
+    word_spin_give(&lock);
+    if (agent_real.pthread_spin_trylock(&lock) != 0 || lock != 0)
+        return false;
+    if (agent_real.pthread_spin_unlock(&lock) != 0 || lock != 1)
+        return false;
+    if (!word_spin_take(&lock) || agent_real.pthread_spin_trylock(&lock) != EBUSY)
+        return false;
+    return agent_real.pthread_spin_unlock(&lock) == 0 && lock == 1;
+}
+
 void word_verify(void) {
+    word_spin_known = agent_real.pthread_spin_lock && spin_verify();
     if (agent_real.pthread_mutex_lock && agent_real.pthread_mutex_timedlock && mutex_verify(0) &&
         mutex_verify(WORD_MUTEX_NO_ELISION))
         word_mutex_kind = 0;

@@ -11,9 +11,10 @@
  *   mutex   (nptl/pthread_mutex_lock.c, sysdeps/nptl/lowlevellock.h) __kind 0 or 0x200: __lock is 0 free, 1
  * taken, 2 taken and perhaps waited for; the owner sets __owner and counts itself in __nusers; who finds 2
  * when it gives the lock wakes one. rwlock  (nptl/pthread_rwlock_common.c) __readers: bits 0..2 zero while
- * readers have it and no writer wants it; bits 3.. count the readers. It is not taken on trust: word_verify()
- * does with this process' libc what the fast paths rely on. Where anything differs (another libc, lock
- * elision) they are never taken.
+ * readers have it and no writer wants it; bits 3.. count the readers. spin
+ * lock (sysdeps/x86_64/nptl/pthread_spin_lock.S): 1 free, 0 or less taken; giving it is a store. It is not
+ * taken on trust: word_verify() does with this process' libc what the fast paths rely on. Where anything
+ * differs (another libc, lock elision) they are never taken.
  *
  * [WORD-LOCK] The compare-and-swap that takes a lock is an acquire, the exchange that gives it a release:
  * each other's partners and those of glibc's own operations on the same word.
@@ -38,6 +39,8 @@
 
 extern int word_mutex_kind AGENT_HIDDEN;         /* 0, the plain kind; WORD_MUTEX_UNKNOWN until verified */
 extern unsigned word_readers_limit AGENT_HIDDEN; /* WORD_READERS_MAX; 0 until verified */
+
+extern bool word_spin_known AGENT_HIDDEN;
 
 /* Tries all that is relied on. While the process has one thread; calls the real functions. */
 void word_verify(void);
@@ -75,6 +78,16 @@ static inline bool word_mutex_give(pthread_mutex_t *mutex) {
     }
     return AGENT_UNLIKELY(__atomic_exchange_n(&mutex->__data.__lock, 0, __ATOMIC_RELEASE) >
                           1); /* [WORD-LOCK] */
+}
+
+/* Takes a spin lock if it is free, and gives it. Only where word_spin_known. */
+static inline bool word_spin_take(pthread_spinlock_t *lock) {
+    int expected = 1;
+    return __atomic_compare_exchange_n(lock, &expected, 0, false, __ATOMIC_ACQUIRE,
+                                       __ATOMIC_RELAXED); /* [WORD-LOCK] */
+}
+static inline void word_spin_give(pthread_spinlock_t *lock) {
+    __atomic_store_n(lock, 1, __ATOMIC_RELEASE); /* [WORD-LOCK] */
 }
 
 static inline bool word_readers_only(unsigned readers) {

@@ -23,7 +23,7 @@
 #define BATCHES 400
 #define SECONDS_MAX 15
 #define TURNS 50 /* of each thread in a batch */
-#define INSIDE 4000
+#define INSIDE 8000
 #define OUTSIDE 300
 
 enum way { BARE, CONTROL, FULL, WAYS };

@@ -231,6 +231,27 @@ static void rwlocks(void) {
     }
 }
 
+struct sleeper {
+    sem_t semaphore;
+    int tid;
+};
+
+static void *post_when_asleep(void *argument) {
+    struct sleeper *sleeper = argument;
+    truth_await_asleep(sleeper->tid);
+    TRUTH_OK(truth_errno(sem_post(&sleeper->semaphore)));
+    return NULL;
+}
+
+static void semaphore_slept_for(void) {
+    struct sleeper sleeper = {.tid = truth_tid()};
+    pthread_t thread;
+    TRUTH_OK(truth_errno(sem_init(&sleeper.semaphore, 0, 0)));
+    TRUTH_OK(pthread_create(&thread, NULL, post_when_asleep, &sleeper));
+    SAY(sem_wait(&sleeper.semaphore));
+    TRUTH_OK(pthread_join(thread, NULL));
+}
+
 static void semaphores(void) {
     const struct timespec *limits[] = {&PAST, &BEFORE_TIME, &BELOW, &ABOVE};
     sem_t semaphore;
@@ -247,8 +268,11 @@ static void semaphores(void) {
                 SAY(sem_post(&semaphore));
         }
         SAY(sem_clockwait(&semaphore, 12345, &PAST));
+        while (sem_trywait(&semaphore) == 0)
+            ;
         SAY(sem_trywait(&semaphore));
     }
+    semaphore_slept_for();
     SAY(sem_destroy(&semaphore));
     SAY(sem_init(&semaphore, 0, SEM_VALUE_MAX));
     SAY(sem_post(&semaphore));
