@@ -57,7 +57,8 @@ struct agent_thread {
     uint32_t cost_countdown;
     uint64_t told_base;              /* the lock whose release this thread told of last */
     uint32_t told_begun;             /* waits begun for it by then */
-    uint32_t told_quiet;             /* further releases to be quiet about */
+    uint16_t told_quiet;             /* further releases to be quiet about */
+    uint16_t told_period;            /* and how many they were at first */
     uint64_t busy_since;             /* ticks, when this slow path is timed */
     uintptr_t stack_low, stack_high; /* readable stack; both 0: unknown */
 };
@@ -154,8 +155,11 @@ int agent_slab_first(uint64_t start_ticks, uint64_t start_ns, uint32_t flags);
 void agent_slab_setup_cost(uint64_t ns);
 /* Makes one slab more than is needed now, if it can: later the kernel may be out of reach. Busy only. */
 void agent_slab_spare(void);
-void agent_slabs_forget(void); /* in a forked child */
-bool agent_recording(void);
+void agent_slabs_forget(void);                                    /* in a forked child */
+extern const _Atomic uint32_t *agent_recording_flag AGENT_HIDDEN; /* the first slab's, or that of none */
+static inline bool agent_recording(void) {
+    return atomic_load_explicit(agent_recording_flag, memory_order_relaxed) != 0; /* [RECORDING] */
+}
 void agent_lost_count(enum loss_reason reason);
 
 /* Announces a slab by its descriptor. connect.c. Returns 0 or a negative errno. */

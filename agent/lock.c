@@ -164,29 +164,38 @@ static uint32_t release_place(const struct lock_release *release) {
 }
 
 static bool release_is_news(uint64_t base, uint32_t begun) {
-    bool told =
-        agent_thread.told_base == base && agent_thread.told_begun == begun && agent_thread.told_quiet != 0;
-    agent_thread.told_base = base;
-    agent_thread.told_begun = begun;
-    agent_thread.told_quiet = told ? agent_thread.told_quiet - 1 : RELEASES_QUIET;
-    return !told;
+    if (agent_thread.told_base != base || agent_thread.told_begun != begun) {
+        agent_thread.told_base = base;
+        agent_thread.told_begun = begun;
+        agent_thread.told_quiet = agent_thread.told_period = RELEASES_QUIET;
+        return true;
+    }
+    if (AGENT_LIKELY(agent_thread.told_quiet-- != 0))
+        return false;
+    if (agent_thread.told_period < RELEASES_QUIET_MAX)
+        agent_thread.told_period = 2 * agent_thread.told_period + 1;
+    agent_thread.told_quiet = agent_thread.told_period;
+    return true;
 }
 
 /* Busy. */
 static void release_write(struct thread_slot *slot, uint64_t base, uint64_t word, uint64_t time,
                           uint64_t since, uint32_t waiters) {
-    if (release_is_news(base, filter_begun(word)))
-        agent_record_release(slot, filter_key(base, word), time, since, agent_stack(slot), 0, waiters);
+    agent_record_release(slot, filter_key(base, word), time, since, agent_stack(slot), 0, waiters);
 }
 
 AGENT_SLOW int lock_release_tell(struct thread_slot *slot, uint64_t base, uint32_t hash, int result) {
-    return lock_release_tell_at(slot, base, hash, result, agent_ticks());
+    return lock_release_tell_at(slot, base, hash, result, 0);
 }
 
 AGENT_SLOW int lock_release_tell_at(struct thread_slot *slot, uint64_t base, uint32_t hash, int result,
                                     uint64_t time) {
     uint64_t word = filter_load(hash);
+    if (!release_is_news(base, filter_begun(word)) && time == 0)
+        return result;
     uint32_t waiters = filter_waiters(word);
+    if (time == 0)
+        time = agent_ticks();
     agent_busy_enter();
     release_write(slot, base, word, time, 0, waiters ? waiters : 1);
     agent_busy_leave();
@@ -254,7 +263,7 @@ AGENT_SLOW int lock_release_end(struct thread_slot *slot, struct lock_release *r
         pending_write(slot, release_place(release));
     if (since)
         release_timed(slot, release, since, time, waited);
-    if (waiters)
+    if (waiters && (release_is_news(release->base, filter_begun(word)) || release->time))
         release_write(slot, release->base, word, time, since, waiters);
     agent_busy_leave();
     return result;

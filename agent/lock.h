@@ -122,11 +122,13 @@ static inline void lock_release_drop(struct thread_slot *slot) {
  *
  * While a waiter is on its way from the kernel, the thread that released the lock may take and release it
  * many times more, and each release would name the same holder for the same wait. A thread that has told
- * of a release of this lock is quiet about the next ones until another wait begins, or for RELEASES_QUIET.
+ * of a release of this lock is quiet about the next ones until another wait begins, or for RELEASES_QUIET,
+ * and then for ever more, so that the last one told of is at most half as old as the first.
  */
 #define RELEASES_QUIET 15U
+#define RELEASES_QUIET_MAX 1023U
 AGENT_SLOW int lock_release_tell(struct thread_slot *slot, uint64_t base, uint32_t hash, int result);
-/* The same where the time is known; ticks. */
+/* The same for a release that wakes one who sleeps, which is told of always. time: ticks, read before. */
 AGENT_SLOW int lock_release_tell_at(struct thread_slot *slot, uint64_t base, uint32_t hash, int result,
                                     uint64_t time);
 
@@ -134,7 +136,7 @@ AGENT_SLOW int lock_release_tell_at(struct thread_slot *slot, uint64_t base, uin
 struct lock_release {
     uint64_t base, site;
     uint64_t due;  /* of the hold (struct held_lock), 0: nothing is to be done for it */
-    uint64_t time; /* ticks, 0: the clock is read when it is needed */
+    uint64_t time; /* ticks; 0: nobody was woken, and the clock is read when it is needed */
     uint32_t hash;
     uint32_t before; /* waiters that the filter knew of before the real call */
     bool is_top;     /* still on the held-stack, and the last taken */

@@ -25,6 +25,8 @@ struct slab {
 };
 
 static struct slab slabs[SLABS_MAX];
+static _Atomic uint32_t not_recording;
+const _Atomic uint32_t *agent_recording_flag = &not_recording;
 /* [SLAB-COUNT] stored with release after slabs[count - 1] is filled, loaded with acquire before use. */
 static _Atomic uint32_t slab_count;
 /* Serialises making a slab: acquire to take, release to give. Its holder is busy, so no signal handler
@@ -144,6 +146,8 @@ static int slab_make(uint32_t index, uint64_t start_ticks, uint64_t start_ns, ui
         goto cleanup;
     }
     slabs[index] = (struct slab){header, slots, slot_bytes, ring_bytes};
+    if (index == 0)
+        agent_recording_flag = &header->recording;
     atomic_store_explicit(&slab_count, index + 1, memory_order_release); /* [SLAB-COUNT] */
     atomic_fetch_or_explicit(&slabs[0].header->free_slabs[index / 64], 1ULL << (index % 64),
                              memory_order_relaxed); /* [SLOT-FREE] */
@@ -272,10 +276,6 @@ void agent_slot_abandon(struct thread_slot *slot) {
     }
 }
 
-bool agent_recording(void) {
-    return atomic_load_explicit(&slabs[0].header->recording, memory_order_relaxed) != 0; /* [RECORDING] */
-}
-
 void agent_lost_count(enum loss_reason reason) {
     if (atomic_load_explicit(&slab_count, memory_order_acquire)) /* [SLAB-COUNT] */
         atomic_fetch_add_explicit(&slabs[0].header->lost[reason], 1, memory_order_relaxed);
@@ -286,6 +286,7 @@ void agent_slabs_forget(void) {
     for (uint32_t i = 0; i < count; i++)
         AGENT_SYSCALL_2(SYS_munmap, slabs[i].header, slabs[i].header->slab_bytes);
     atomic_store_explicit(&slab_count, 0, memory_order_release); /* [SLAB-COUNT] */
+    agent_recording_flag = &not_recording;
     collector_gone = false;
     atomic_flag_clear_explicit(&slab_making, memory_order_release);
 }
