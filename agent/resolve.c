@@ -114,27 +114,41 @@ static const struct link_map *object_self(void) {
     return NULL;
 }
 
-static void *function_from(const struct link_map *first, const struct link_map *self, const char *name) {
+static void *function_from(const struct link_map *first, const struct link_map *self, const char *name,
+                           const struct link_map **ret_object) {
     uint32_t hash = name_hash(name);
     for (const struct link_map *map = first; map; map = map->l_next) {
         struct object_tables tables;
         if (map == self || !object_tables_read(map, &tables))
             continue;
         void *function = object_lookup(map, &tables, name, hash);
-        if (function)
+        if (function) {
+            *ret_object = map;
             return function;
+        }
     }
+    *ret_object = NULL;
     return NULL;
 }
 
 static void *function_next(const struct link_map *self, const char *name) {
     if (!agent_libc_is_known())
         return dlsym(RTLD_NEXT, name);
-    return function_from(self ? self->l_next : object_first(), self, name);
+    const struct link_map *object;
+    return function_from(self ? self->l_next : object_first(), self, name, &object);
 }
 
 void *agent_symbol_find(const char *name) {
-    return function_from(object_first(), object_self(), name);
+    const struct link_map *object;
+    return function_from(object_first(), object_self(), name, &object);
+}
+
+bool agent_function_is_beside(const char *name, const void *function, const char *beside) {
+    const struct link_map *object;
+    struct object_tables tables;
+    return function_from(object_first(), object_self(), beside, &object) &&
+           object_tables_read(object, &tables) &&
+           object_lookup(object, &tables, name, name_hash(name)) == function;
 }
 
 const char *agent_self_path(void) {

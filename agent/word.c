@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "agent/agent.h"
+#include "agent/resolve.h"
 #include "agent/syscall.h"
 
 int word_mutex_kind = WORD_MUTEX_UNKNOWN;
@@ -93,12 +94,30 @@ static bool spin_verify(void) {
     return agent_real.pthread_spin_unlock(&lock) == 0 && lock == 1;
 }
 
+/* The real function may be another preloaded library's, which is to see every call. */
+#define IS_GLIBCS(name)                                                                                      \
+    agent_function_is_beside(#name, (const void *)(uintptr_t)agent_real.name, "__pthread_register_cancel")
+
+static bool mutex_is_glibcs(void) {
+    return IS_GLIBCS(pthread_mutex_lock) && IS_GLIBCS(pthread_mutex_trylock) &&
+           IS_GLIBCS(pthread_mutex_unlock) && IS_GLIBCS(pthread_mutex_timedlock);
+}
+
+static bool rwlock_is_glibcs(void) {
+    return IS_GLIBCS(pthread_rwlock_rdlock) && IS_GLIBCS(pthread_rwlock_trywrlock) &&
+           IS_GLIBCS(pthread_rwlock_wrlock) && IS_GLIBCS(pthread_rwlock_unlock);
+}
+
+static bool spin_is_glibcs(void) {
+    return IS_GLIBCS(pthread_spin_init) && IS_GLIBCS(pthread_spin_lock) && IS_GLIBCS(pthread_spin_trylock) &&
+           IS_GLIBCS(pthread_spin_unlock);
+}
+
 void word_verify(void) {
-    word_spin_known = agent_real.pthread_spin_lock && spin_verify();
-    if (agent_real.pthread_mutex_lock && agent_real.pthread_mutex_timedlock && mutex_verify(0) &&
-        mutex_verify(WORD_MUTEX_NO_ELISION))
+    if (mutex_is_glibcs() && mutex_verify(0) && mutex_verify(WORD_MUTEX_NO_ELISION))
         word_mutex_kind = 0;
+    word_spin_known = spin_is_glibcs() && spin_verify();
     word_readers_limit = WORD_READERS_MAX; /* for the check's own operations */
-    if (!agent_real.pthread_rwlock_wrlock || !rwlock_verify())
+    if (!rwlock_is_glibcs() || !rwlock_verify())
         word_readers_limit = 0;
 }

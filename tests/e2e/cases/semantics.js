@@ -120,6 +120,19 @@ async function reportIn(context, folder) {
   return report;
 }
 
+/* Another preloaded library's hooks see all that the program does, and so do ours. */
+async function otherHooks(context) {
+  const program = context.program('counts');
+  const env = { LD_PRELOAD: path.join(path.dirname(program), 'libother-hooks.so') };
+  const bare = await context.run(program, [], { env });
+  context.expect(/^other hooks: 80\d{5} taken, 80\d{5} given\n$/.test(bare.stderr), `bare, the other library says ${bare.stderr}`);
+  const recorded = await context.record(program, [], { env, stderr: bare.stderr });
+  context.same(bare, recorded);
+  const report = await context.report(recorded.trace);
+  const counted = report.locks.filter((lock) => /^own\[\d\]\.lock$/.test(lock.name)).reduce((sum, lock) => sum + lock.acquisitions, 0);
+  context.expect(counted === 8000000, `the report has ${counted} of 8000000 acquisitions`);
+}
+
 /* Preloaded before the agent, after it, and linked. */
 async function allocator(context, name) {
   const file = library(`lib${name}`);
@@ -231,6 +244,7 @@ module.exports = [
   manyThreads('size', 64),
   { name: 'confined_exec', run: confinedExec },
   { name: 'verdicts', run: verdicts },
+  { name: 'other_hooks', run: otherHooks },
   { name: 'allocator_jemalloc', run: (context) => allocator(context, 'jemalloc'), serial: true, timeout: 120 },
   { name: 'allocator_tcmalloc', run: (context) => allocator(context, 'tcmalloc_minimal'), serial: true, timeout: 120 },
   { name: 'sanitized_address', run: (context) => sanitized(context, 'address'), timeout: 120 },
