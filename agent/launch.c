@@ -202,13 +202,23 @@ static void socket_remove(struct sockaddr_un *address) {
     address->sun_path[0] = '\0';
 }
 
+#define SOCKET_BELOW_BASE "/waitscope-0123456789abcdef0123456789abcdef/socket"
+
+/* Where a directory for the socket is made. One that leaves no room for a socket's name is passed over. */
+static const char *socket_base_find(void) {
+    static const char *const VARIABLES[] = {"XDG_RUNTIME_DIR", "TMPDIR"};
+    for (size_t i = 0; i < sizeof(VARIABLES) / sizeof(VARIABLES[0]); i++) {
+        const char *base = agent_environment_get(VARIABLES[i]);
+        if (base && *base &&
+            strlen(base) + sizeof(SOCKET_BELOW_BASE) <= sizeof(((struct sockaddr_un *)0)->sun_path))
+            return base;
+    }
+    return "/tmp";
+}
+
 /* A listening socket in a fresh directory that only this user can enter, whatever the umask. */
 static int socket_listen(struct sockaddr_un *address) {
-    const char *base = agent_environment_get("XDG_RUNTIME_DIR");
-    if (!base || !*base)
-        base = agent_environment_get("TMPDIR");
-    if (!base || !*base)
-        base = "/tmp";
+    const char *base = socket_base_find();
     uint64_t random[2] = {0};
     if (AGENT_SYSCALL_3(SYS_getrandom, random, sizeof(random), 1 /* GRND_NONBLOCK */) != sizeof(random))
         return -EAGAIN;

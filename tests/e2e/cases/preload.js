@@ -43,6 +43,7 @@ async function unseen(context) {
     context.equal(result.stdout, bare.stdout, 'what the program sees of itself');
     context.equal(result.stderr, bare.stderr, 'stderr');
     context.equal(result.code, bare.code, 'exit code');
+    await context.until('the trace of what was not seen', () => tracesIn(context).length === i + 1);
   }
   const recorded = await context.record(program, [], runtime(context));
   /* There it is a child of ours, and in our process group; and it is told how many filters its recorder lives
@@ -82,6 +83,26 @@ async function children(context) {
   const report = await finished(context, name);
   context.complaints.push(...checkTruth(report, JSON.parse(result.stdout), { anyThreads: true }));
   context.equal(tracesIn(context).length, 1, 'traces');
+}
+
+/* What it becomes by exec does too: the environment leads each image to the same collector. */
+async function images(context) {
+  const result = await context.run(context.program('exec_chain'), [], preloaded(context));
+  context.equal(result.code, 0, `exit code (${result.stderr})`);
+  await context.until('a trace', () => tracesIn(context).length > 0);
+  const report = await finished(context, tracesIn(context)[0]);
+  context.complaints.push(...checkTruth(report, JSON.parse(result.stdout), { split: true }));
+  context.equal(tracesIn(context).length, 1, 'traces');
+}
+
+/* Folders whose names are too long to hold a socket: it is made elsewhere. */
+async function longFolders(context) {
+  const long = context.file('long-'.repeat(20));
+  fs.mkdirSync(long);
+  const result = await context.run(context.program('small_stack'), [], preloaded(context, { XDG_RUNTIME_DIR: long, TMPDIR: long }));
+  context.equal(result.code, 0, 'exit code');
+  await context.until('a trace', () => tracesIn(context).length === 1);
+  context.complaints.push(...checkTruth(await finished(context), JSON.parse(result.stdout)));
 }
 
 async function readOnlyFolder(context) {
@@ -326,6 +347,8 @@ module.exports = [
   { name: 'preload_pipes', run: pipes },
   { name: 'preload_together', run: together, serial: true },
   { name: 'preload_children', run: children },
+  { name: 'preload_exec', run: images },
+  { name: 'preload_long_folders', run: longFolders },
   { name: 'preload_read_only', run: readOnlyFolder },
   { name: 'preload_off', run: off },
   { name: 'preload_apart', run: apart },
