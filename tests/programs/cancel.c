@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* Waits ended by cancellation and by pthread_exit out of a signal handler; the thread's clean-up runs,
- * the condition's mutex is had again, and later waits are right. */
+/* Waits ended by cancellation and by pthread_exit out of a signal handler, for a condition, a semaphore and a
+ * thread; the thread's clean-up runs and locks, the condition's mutex is had again, and later waits are
+ * right. */
 #include <errno.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
+#include <stdio.h>
 
 #include "truth.h"
 
@@ -14,7 +16,8 @@ static sem_t empty_slots;
 static pthread_mutex_t cancel_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t never_comes = PTHREAD_COND_INITIALIZER;
 static pthread_mutex_t after_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct truth_lock *mutex_truth, *after;
+static pthread_mutex_t cleanup_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct truth_lock *mutex_truth, *cleanup_truth, *after;
 static struct truth_turns turns;
 static int cleaned;
 
@@ -25,9 +28,17 @@ struct victim {
     pthread_t joined;
 };
 
+static void count_cleanup(void *argument) {
+    (void)argument;
+    TRUTH_OK(pthread_mutex_lock(&cleanup_lock));
+    cleaned++;
+    TRUTH_OK(pthread_mutex_unlock(&cleanup_lock));
+    truth_count(cleanup_truth, 1);
+}
+
 static void unlock_cleanup(void *lock) {
     TRUTH_OK(pthread_mutex_unlock(lock));
-    cleaned++;
+    count_cleanup(NULL);
 }
 
 static void *condition_run(void *argument) {
@@ -46,11 +57,6 @@ static void *condition_run(void *argument) {
     }
     pthread_cleanup_pop(1);
     return NULL;
-}
-
-static void count_cleanup(void *argument) {
-    (void)argument;
-    cleaned++;
 }
 
 static void *semaphore_run(void *argument) {
@@ -91,7 +97,6 @@ static void end_one(void *(*routine)(void *), int how, int by_signal) {
     pthread_t thread = truth_start(routine, &victim);
     truth_gate_await(&victim.come, 1);
     truth_await_asleep(victim.tid);
-    truth_sleep_us(1000);
     if (by_signal)
         TRUTH_OK(pthread_kill(thread, SIGUSR1));
     else
@@ -117,8 +122,8 @@ static void *sleeper_run(void *argument) {
     return NULL;
 }
 
-/* The joined thread must stay joinable when its joiner is cancelled. */
-static void end_joiner(void) {
+/* The joined thread must stay joinable when its joiner is ended. */
+static void end_joiner(int by_signal) {
     static struct truth_gate end;
     struct victim victim = {0};
     end.value = 0;
@@ -126,11 +131,14 @@ static void end_joiner(void) {
     pthread_t joiner = truth_start(join_run, &victim);
     truth_gate_await(&victim.come, 1);
     truth_await_asleep(victim.tid);
-    TRUTH_OK(pthread_cancel(joiner));
+    if (by_signal)
+        TRUTH_OK(pthread_kill(joiner, SIGUSR1));
+    else
+        TRUTH_OK(pthread_cancel(joiner));
     void *value = NULL;
     TRUTH_OK(pthread_join(joiner, &value));
-    if (value != PTHREAD_CANCELED)
-        truth_fail("a joiner was not cancelled");
+    if (value != (by_signal ? (void *)11 : PTHREAD_CANCELED))
+        truth_fail("a joiner ended otherwise than it should");
     truth_gate_add(&end, 1);
     truth_join(victim.joined);
 }
@@ -157,12 +165,14 @@ int main(void) {
     struct sigaction action = {.sa_handler = exit_handler};
     TRUTH_OK(truth_errno(sigaction(SIGUSR1, &action, NULL)));
     mutex_truth = truth_lock_add("cancel_lock", "mutex", TRUTH_NO_TIME);
+    cleanup_truth = truth_lock_add("cleanup_lock", "mutex", TRUTH_NO_TIME);
     after = truth_lock_add("after_lock", "mutex", TRUTH_BY_HOLDER);
     for (int i = 0; i < ROUNDS; i++) {
-        end_one(condition_run, i % 2, 0);
-        end_one(semaphore_run, i % 2, 0);
-        end_one(semaphore_run, i % 2, 1);
-        end_joiner();
+        for (int by_signal = 0; by_signal < 2; by_signal++) {
+            end_one(condition_run, i % 2, by_signal);
+            end_one(semaphore_run, i % 2, by_signal);
+            end_joiner(by_signal);
+        }
     }
     pthread_t waiter = truth_start(after_run, NULL);
     for (uint32_t turn = 1; turn <= ROUNDS; turn++) {
@@ -170,6 +180,9 @@ int main(void) {
         truth_turn_close(&turns, turn, 1);
     }
     truth_join(waiter);
+    static char waits[64];
+    snprintf(waits, sizeof(waits), "\"never_comes\":%d,\"empty_slots\":%d", 2 * ROUNDS, 2 * ROUNDS);
+    truth_extra(waits);
     truth_print();
     return 0;
 }

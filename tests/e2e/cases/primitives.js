@@ -87,7 +87,6 @@ module.exports = [
   { name: 'std_sync', serial: true },
   { name: 'idle_pool', serial: true, more: mutexLeads },
   { name: 'robust', serial: true },
-  { name: 'cancel', serial: true },
   { name: 'small_stack', serial: true },
   { name: 'signals', volatile: ['acquisitions'], except: ['ring_full', 'nested'], truth: { nested: true } },
   { name: 'signal_birth', volatile: ['acquisitions'], except: ['nested'], truth: { nested: true } },
@@ -95,6 +94,5 @@ module.exports = [
   { name: 'forks', volatile: ['acquisitions'], truth: { anyThreads: true }, timeout: 120, more: childCounts },
   { name: 'bare_fork', truth: { anyThreads: true }, more: bareChildCounts },
   { name: 'exec_chain', truth: { split: true } },
-  { name: 'spawn', truth: { anyThreads: true } },
 ].concat(require('../lib/annotations')).map(truthCase).concat(['return', 'exit', '_exit', 'quick_exit', 'abort', 'kill', 'segv', 'term', 'exit_thread', 'main_exits', 'close_all']
   .map((how) => truthCase({ name: `ending_${how}`, program: 'endings', args: [how], serial: true })));

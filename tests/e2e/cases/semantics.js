@@ -24,7 +24,7 @@ function noSlots(wanted) {
 
 /* A wait that is cancelled has an end, and is one. */
 function cancelledWaits(context, report, truth) {
-  for (const name of ['never', 'empty'])
+  for (const name of ['never', 'empty', 'never_comes', 'empty_slots'].filter((name) => name in truth))
     context.equal(sum(namesOf(report, name), (lock) => lock.waits), truth[name], `waits for ${name}`);
   for (const lock of report.locks) context.equal(lock.open_waits, 0, `${lock.name}: waits without end`);
 }
@@ -226,7 +226,17 @@ async function setuid(context) {
   context.expect(/^waitscope: .*is setuid: the loader preloads nothing into it$/m.test(recorded.stderr), `not said why there is nothing: ${recorded.stderr}`);
 }
 
+/* What children took in their parent's memory is the parent's, and its threads stay what they are. */
+function borrowersOwn(context, report) {
+  const own = report.locks.filter((lock) => lock.name === 'spawn_lock');
+  context.equal(String(own.map((lock) => lock.pid)), String(report.target.pid), 'processes that have spawn_lock');
+  context.equal(report.threads.filter((thread) => thread.pid === report.target.pid).length, 3, 'threads of the parent');
+}
+
 module.exports = [
+  { name: 'cancel', serial: true, more: cancelledWaits },
+  { name: 'mutex_kinds', serial: true },
+  { name: 'spawn', truth: { anyThreads: true }, more: borrowersOwn },
   { name: 'cancel_kinds', serial: true, more: cancelledWaits },
   { name: 'signal_storm', serial: true, volatile: ['acquisitions', 'reacquisitions'], except: ['ring_full', 'nested'], truth: { nested: true } },
   { name: 'raw_forks', truth: { anyThreads: true }, more: parentsOwn },
