@@ -9,6 +9,8 @@
 
 #include "agent/agent.h"
 #include "agent/unwind.h"
+#include "agent/unwind_row.h"
+#include "agent/unwind_step.h"
 
 /* Leading frames of our own that may have to be dropped: the capture, a helper or two, the hook. */
 #define OWN_FRAMES_MAX 6
@@ -136,12 +138,27 @@ static uint64_t stack_name(struct thread_slot *slot, uint64_t hash, const uint64
     return hash;
 }
 
+/* Why a walk got no further than the frame that this address returns to. Where the frame was interrupted by a
+ * signal it is no return address, and at a function's first instruction the row is that of the code before.
+ */
+static uint32_t stack_end_flags(uint64_t outermost) {
+    switch (unwind_row_find(outermost - 1) & 7) {
+    case UNWIND_FRAME:
+        return STACK_INCOMPLETE | STACK_NO_INFORMATION;
+    case UNWIND_FULL:
+        return STACK_INCOMPLETE | STACK_NO_RULE;
+    default:
+        return STACK_INCOMPLETE;
+    }
+}
+
 /* The stack that the memo has just taken is a new one to the ring. */
 static AGENT_SLOW uint64_t stack_from_memo(struct thread_slot *slot, uint64_t hash) {
     uint64_t frames[UNWIND_MEMO_FRAMES];
     bool complete;
     size_t count = unwind_memo_frames(&agent_private(slot)->memo, frames, &complete);
-    return stack_name(slot, hash, frames, (uint32_t)count, complete ? 0 : STACK_INCOMPLETE);
+    uint32_t flags = complete || count == 0 ? 0 : stack_end_flags(frames[count - 1]);
+    return stack_name(slot, hash, frames, (uint32_t)count, flags);
 }
 
 static AGENT_SLOW uint64_t stack_from_walk(struct thread_slot *slot, const struct unwind_registers *registers,
@@ -156,8 +173,9 @@ static AGENT_SLOW uint64_t stack_from_walk(struct thread_slot *slot, const struc
             frames[kept++] = frames[i];
     if (kept == 0)
         return 0;
+    size_t count_most = unwind_is_direct(registers, stack) ? STACK_FRAMES_MAX : UNWIND_INDIRECT_FRAMES_MAX;
     if (!complete)
-        flags = count >= STACK_FRAMES_MAX ? STACK_TRUNCATED : STACK_INCOMPLETE;
+        flags = count >= count_most ? STACK_TRUNCATED : stack_end_flags(frames[count - 1]);
     return stack_name(slot, unwind_frames_hash(frames, kept), frames, kept, flags);
 }
 

@@ -137,8 +137,6 @@ enum unwind_stepped unwind_step_other(struct unwind_state *state, struct unwind_
     return UNWIND_ON;
 }
 
-#define INDIRECT_FRAMES_MAX 40 /* of a stack read through the kernel: a microsecond a word */
-
 size_t unwind_walk(const struct unwind_registers *registers, const struct unwind_stack *stack,
                    uint64_t *ret_frames, size_t frames_max, bool *ret_complete) {
     struct unwind_state state = {registers->pc, registers->sp, registers->bp, false};
@@ -146,8 +144,8 @@ size_t unwind_walk(const struct unwind_registers *registers, const struct unwind
     size_t count = 0;
 
     *ret_complete = false;
-    if (!bounds.direct && frames_max > INDIRECT_FRAMES_MAX)
-        frames_max = INDIRECT_FRAMES_MAX;
+    if (!bounds.direct && frames_max > UNWIND_INDIRECT_FRAMES_MAX)
+        frames_max = UNWIND_INDIRECT_FRAMES_MAX;
     while (count < frames_max) {
         ret_frames[count++] = state.pc;
         enum unwind_stepped stepped = unwind_step(&state, &bounds, stack, unwind_state_row(&state));

@@ -28,6 +28,13 @@ struct unwind_stack {
     uint64_t own_start, own_bytes; /* code whose frames unwind_memo_take() leaves out */
 };
 
+#define UNWIND_INDIRECT_FRAMES_MAX 40 /* of a stack read through the kernel: a microsecond a word */
+
+static inline bool unwind_is_direct(const struct unwind_registers *registers,
+                                    const struct unwind_stack *stack) {
+    return registers->sp >= stack->low && registers->sp < stack->high;
+}
+
 /* Fills frames with return addresses, the first being registers->pc itself, outermost last. *ret_complete
  * says whether the thread's start was reached. Any thread, also in a signal handler. */
 size_t unwind_walk(const struct unwind_registers *registers, const struct unwind_stack *stack,

@@ -127,9 +127,8 @@ void intern_stack_define(struct recording *recording, struct image *image,
     uint32_t id = catalogue_stack_add(&recording->catalogue, ids, count);
     if (!id || table_set(&image->stacks, record->hash, id) != 0)
         return;
-    struct trace_stack row = {.id = id,
-                              .flags = record->header.flags & (STACK_TRUNCATED | STACK_INCOMPLETE),
-                              .locations = {items, count}};
+    struct trace_stack row = {
+        .id = id, .flags = record->header.flags & STACK_FLAGS, .locations = {items, count}};
     trace_writer_row(recording->writer, TRACE_STACK, 0, &row);
 }
 

@@ -175,6 +175,11 @@ struct record_lock_init {
 
 #define STACK_TRUNCATED 0x01U  /* more frames than STACK_FRAMES_MAX */
 #define STACK_INCOMPLETE 0x02U /* the unwinder stopped before the thread's start */
+/* Beside STACK_INCOMPLETE, why: the code has no call frame information, nor a frame pointer that leads on; or
+ * what it has asks for what is not known. Neither: a word that was needed is not where the stack is. */
+#define STACK_NO_INFORMATION 0x04U
+#define STACK_NO_RULE 0x08U
+#define STACK_FLAGS (STACK_TRUNCATED | STACK_INCOMPLETE | STACK_NO_INFORMATION | STACK_NO_RULE)
 #define STACK_FRAMES_MAX 127
 
 /*

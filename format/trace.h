@@ -133,7 +133,7 @@ struct trace_location {
     uint64_t id, process, pc, module; /* module 0: in none (JIT, unmapped) */
 };
 struct trace_stack {
-    uint64_t id, flags;          /* STACK_TRUNCATED, STACK_INCOMPLETE */
+    uint64_t id, flags;          /* STACK_FLAGS of record.h */
     struct trace_list locations; /* leaf first */
 };
 /* One source-level frame of a location; several where functions were inlined. */

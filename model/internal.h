@@ -86,6 +86,7 @@ struct model {
     struct model_info info;
     struct model_loss loss;
     struct model_cost cost;
+    uint64_t stack_ends[MODEL_STACK_END_COUNT];
 
     struct model_process *processes;
     uint32_t process_count, process_room;
@@ -193,6 +194,7 @@ struct thread_span {
 int thread_spans_find(const struct model *model, uint32_t thread, struct thread_span *spans,
                       uint32_t *ret_count);
 uint64_t thread_wait_count(const struct model *model, uint32_t thread);
+int stack_ends_count(struct model *model);
 int verdict_find(struct model *model);
 
 /* by_time.c */

@@ -202,7 +202,7 @@ static int load_stack(struct loader *loader, uint32_t thread, const void *row) {
     DEFINE(loader, stacks, stack->id, loader->stacks_read, loader->stack_count, loader->stack_room);
     uint32_t count =
         stack->locations.count < STACK_FRAMES_MAX ? (uint32_t)stack->locations.count : STACK_FRAMES_MAX;
-    uint32_t flags = (uint32_t)stack->flags & (STACK_TRUNCATED | STACK_INCOMPLETE);
+    uint32_t flags = (uint32_t)stack->flags & STACK_FLAGS;
     if (count < stack->locations.count)
         flags |= STACK_TRUNCATED;
     uint32_t first = loader->path_count;

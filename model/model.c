@@ -77,7 +77,7 @@ int model_open(const char *path, struct model **ret_model, char *ret_why, size_t
 
     static int (*const STEPS[])(struct model *) = {thread_roles_find, idle_mark,        thread_states_find,
                                                    regions_find,      lock_labels_find, lock_stats_find,
-                                                   verdict_find};
+                                                   stack_ends_count,  verdict_find};
     for (size_t i = 0; i < sizeof(STEPS) / sizeof(STEPS[0]); i++)
         if ((rc = STEPS[i](model)) < 0)
             goto cleanup;

@@ -55,7 +55,7 @@ struct model_frame {
 struct model_stack {
     uint32_t frame_count;
     const struct model_frame *const *frames;
-    uint32_t flags; /* STACK_TRUNCATED, STACK_INCOMPLETE */
+    uint32_t flags; /* STACK_* of format/record.h */
 };
 
 struct model_thread {
@@ -157,6 +157,17 @@ struct model_loss {
     uint64_t dropped[LOSS_REASON_COUNT];
 };
 
+/* How the stacks of the recorded waits and releases end. */
+enum model_stack_end {
+    MODEL_STACK_COMPLETE,       /* at its thread's start */
+    MODEL_STACK_TRUNCATED,      /* it had more frames than are kept */
+    MODEL_STACK_NO_INFORMATION, /* in code without call frame information */
+    MODEL_STACK_NO_RULE,        /* in code whose call frame information cannot be followed */
+    MODEL_STACK_UNREADABLE,     /* where a stack could not be read, or makes no sense */
+    MODEL_STACK_UNKNOWN,        /* there is none: it was lost, or could not be taken at all */
+    MODEL_STACK_END_COUNT
+};
+
 struct model_cost {
     uint64_t target_cpu_ns; /* CPU time of all recorded processes, 0 unknown */
     uint64_t agent_ns;      /* measured in slow paths, scaled from samples */
@@ -188,6 +199,8 @@ void model_free(struct model *model); /* NULL is fine */
 const struct model_info *model_info(const struct model *model);
 const struct model_loss *model_loss(const struct model *model);
 const struct model_cost *model_cost(const struct model *model);
+/* How many waits and releases, open waits included, have a stack that ends so. */
+uint64_t model_stack_ends(const struct model *model, enum model_stack_end end);
 
 /* Arrays; the count is returned through ret_count, never NULL. */
 const struct model_process *model_processes(const struct model *model, uint32_t *ret_count);

@@ -209,6 +209,19 @@ static void print_regions(struct json_writer *json, const struct model *model) {
     json_array_end(json);
 }
 
+static void print_stack_ends(struct json_writer *json, const struct model *model) {
+    json_object_begin(json, "stacks", JSON_INLINE);
+    json_number(json, "complete", model_stack_ends(model, MODEL_STACK_COMPLETE));
+    json_number(json, "truncated", model_stack_ends(model, MODEL_STACK_TRUNCATED));
+    json_object_begin(json, "incomplete", JSON_INLINE);
+    json_number(json, "no_information", model_stack_ends(model, MODEL_STACK_NO_INFORMATION));
+    json_number(json, "no_rule", model_stack_ends(model, MODEL_STACK_NO_RULE));
+    json_number(json, "unreadable", model_stack_ends(model, MODEL_STACK_UNREADABLE));
+    json_object_end(json);
+    json_number(json, "unknown", model_stack_ends(model, MODEL_STACK_UNKNOWN));
+    json_object_end(json);
+}
+
 static void print_costs(struct json_writer *json, const struct model *model) {
     const struct model_loss *loss = model_loss(model);
     const struct model_cost *cost = model_cost(model);
@@ -220,6 +233,7 @@ static void print_costs(struct json_writer *json, const struct model *model) {
         json_number(json, LOSS_NAMES[i], loss->dropped[i]);
     json_object_end(json);
     json_object_end(json);
+    print_stack_ends(json, model);
     json_object_begin(json, "overhead", JSON_INLINE);
     json_number(json, "target_cpu_ns", cost->target_cpu_ns);
     json_number(json, "agent_ns", cost->agent_ns);

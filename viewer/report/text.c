@@ -183,6 +183,44 @@ static void print_losses(const struct report *report) {
     print_fact(report, "events", line);
 }
 
+static const struct {
+    enum model_stack_end end;
+    const char *where;
+} STACK_WORDS[] = {
+    {MODEL_STACK_NO_INFORMATION, "in code without call frame information"},
+    {MODEL_STACK_NO_RULE, "in code whose call frame information cannot be followed"},
+    {MODEL_STACK_UNREADABLE, "where the stack could not be read"},
+};
+#define STACK_WORDS_COUNT (sizeof(STACK_WORDS) / sizeof(STACK_WORDS[0]))
+
+static void print_stacks(const struct report *report) {
+    const struct model *model = report->model;
+    char text[WORDS_BYTES], line[LINE_BYTES];
+    uint64_t truncated = model_stack_ends(model, MODEL_STACK_TRUNCATED);
+    uint64_t unknown = model_stack_ends(model, MODEL_STACK_UNKNOWN), short_ones = 0;
+    for (size_t i = 0; i < STACK_WORDS_COUNT; i++)
+        short_ones += model_stack_ends(model, STACK_WORDS[i].end);
+    uint64_t taken = model_stack_ends(model, MODEL_STACK_COMPLETE) + truncated + short_ones;
+    if (taken + unknown == 0)
+        return;
+    snprintf(line, sizeof(line), "%s taken, ", words_count(taken, text, sizeof(text)));
+    page_append(line, sizeof(line), "%s%s before the thread's start",
+                short_ones ? words_count(short_ones, text, sizeof(text)) : "none",
+                short_ones > 1 ? " end" : " ends");
+    for (size_t i = 0, shown = 0; i < STACK_WORDS_COUNT; i++) {
+        uint64_t count = model_stack_ends(model, STACK_WORDS[i].end);
+        if (count > 0)
+            page_append(line, sizeof(line), "%s%s %s", shown++ ? ", " : ": ",
+                        words_count(count, text, sizeof(text)), STACK_WORDS[i].where);
+    }
+    if (truncated > 0)
+        page_append(line, sizeof(line), "; %s cut after %u frames",
+                    words_count(truncated, text, sizeof(text)), STACK_FRAMES_MAX);
+    if (unknown > 0)
+        page_append(line, sizeof(line), "; %s unknown", words_count(unknown, text, sizeof(text)));
+    print_fact(report, "stacks", line);
+}
+
 static void print_overhead(const struct report *report) {
     const struct model_cost *cost = model_cost(report->model);
     uint64_t events = model_info(report->model)->events;
@@ -264,6 +302,7 @@ int report_text_print(const struct model *model, FILE *file, const struct report
         return rc;
     page_heading(&report.page, "How far to trust it");
     print_losses(&report);
+    print_stacks(&report);
     print_overhead(&report);
     print_damage(&report);
     print_environment(&report);

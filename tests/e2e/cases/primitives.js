@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 'use strict';
 /* One program for each primitive: what it knows of itself against what the report says. */
-const { matching, stackHas, sum } = require('../lib/truth');
+const { frameIs, matching, stackHas, sum } = require('../lib/truth');
 const { truthCase } = require('../lib/truth_case');
 
 function wholeStack(context, report, truth) {
@@ -59,6 +59,26 @@ function childCounts(context, report) {
     context.expect(process.pid === root || process.parent_pid === root, `a child's parent is ${process.parent_pid}`);
 }
 
+/* What the report says of stacks that are cut off: how many, and in what. */
+async function alleys(context, report, truth, trace) {
+  const { no_information: bare, no_rule: lost, unreadable: beyond } = truth.stacks;
+  const text = (await context.waitscope(['report', trace])).stdout.replace(/\s+/g, ' ');
+  const said = `${bare + lost + beyond} end before the thread's start: ${bare} in code without call frame information, ` +
+    `${lost} in code whose call frame information cannot be followed, ${beyond} where the stack could not be read`;
+  context.expect(text.includes(said), `not said in the report: ${said}`);
+  for (const [name, count] of [['call_without_information', bare], ['call_without_rule', lost], ['call_beyond', beyond]]) {
+    const rows = report.locks.flatMap((lock) => lock.waiters).filter((row) => frameIs(row.stack[row.stack.length - 1], name));
+    context.equal(sum(rows, (row) => row.count), count, `waits whose stack ends in ${name}`);
+  }
+}
+
+/* The same of a program where nothing is. */
+async function noAlleys(context, report, truth, trace) {
+  mutexLeads(context, report, truth);
+  const text = (await context.waitscope(['report', trace])).stdout.replace(/\s+/g, ' ');
+  context.expect(/ [\d ]+ taken, none ends before the thread's start/.test(text), 'not said in the report that all stacks are whole');
+}
+
 /* Each child of _Fork() is a process of its own, with counts of its own. */
 function bareChildCounts(context, report) {
   const counts = report.locks.filter((lock) => lock.name === 'lock').map((lock) => lock.acquisitions);
@@ -82,10 +102,11 @@ module.exports = [
   { name: 'counts', serial: true },
   { name: 'contended_counts', except: ['ring_full'] },
   { name: 'thread_storm', timeout: 120 },
+  { name: 'blind_alley', serial: true, more: alleys },
   { name: 'deep_stack', serial: true, more: wholeStack },
   { name: 'deep_stack_cxx', serial: true, more: cxxNames },
   { name: 'std_sync', serial: true },
-  { name: 'idle_pool', serial: true, more: mutexLeads },
+  { name: 'idle_pool', serial: true, more: noAlleys },
   { name: 'robust', serial: true },
   { name: 'small_stack', serial: true },
   { name: 'signals', volatile: ['acquisitions'], except: ['ring_full', 'nested'], truth: { nested: true } },

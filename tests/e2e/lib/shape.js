@@ -6,6 +6,7 @@
  */
 
 const LOSSES = ['ring_full', 'no_slot', 'nested', 'too_long', 'held_deep', 'corrupt', 'collector'];
+const STACKS_INCOMPLETE = ['no_information', 'no_rule', 'unreadable'];
 const STATES = ['running', 'lock_wait', 'blocked', 'idle', 'unknown'];
 const KINDS = ['mutex', 'rwlock', 'condition', 'barrier', 'spin', 'semaphore', 'join', 'sleep', 'poll', 'unknown'];
 
@@ -85,6 +86,7 @@ const REPORT = object({
   locks: list(LOCK),
   regions: list(REGION),
   loss: object({ emitted: number, stored: number, dropped: all(LOSSES, number) }),
+  stacks: object({ complete: number, truncated: number, unknown: number, incomplete: all(STACKS_INCOMPLETE, number) }),
   overhead: all(['target_cpu_ns', 'agent_ns', 'agent_setup_ns', 'agent_slow_paths', 'collector_cpu_ns', 'file_bytes', 'events'], number),
   trace: object({
     state: oneOf(['recording', 'complete', 'stopped']), stop_errno: number, begin_ns: number, end_ns: number,
@@ -147,6 +149,10 @@ function checkReport(report) {
   if (firstIdle >= 0 && busy.some((lock) => report.locks.indexOf(lock) > firstIdle))
     fail('locks', 'rank idle waiting above contention');
   descending('locks (contended)', busy.map((lock) => lock.wait_ns.total - lock.wait_ns.idle));
+  const { complete, truncated, unknown, incomplete } = report.stacks;
+  const stacks = STACKS_INCOMPLETE.reduce((sum, why) => sum + incomplete[why], complete + truncated + unknown);
+  const events = report.locks.reduce((sum, lock) => sum + lock.open_waits, report.overhead.events);
+  if (stacks !== events) fail('stacks', `are ${stacks} in ${events} waits and releases`);
   const dropped = LOSSES.reduce((sum, name) => sum + report.loss.dropped[name], 0);
   if (report.loss.emitted !== report.loss.stored + dropped)
     fail('loss', `emitted ${report.loss.emitted} is not stored ${report.loss.stored} + dropped ${dropped}`);

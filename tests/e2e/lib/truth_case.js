@@ -12,7 +12,7 @@ function normalise(volatile) {
 
 /*
  * A row: name, program (the name by default), args, volatile (members that differ from run to run),
- * truth (options of checkTruth), except (losses that are no fault), more(context, report, truth).
+ * truth (options of checkTruth), except (losses that are no fault), more(context, report, truth, trace).
  */
 function truthCase(row) {
   return {
@@ -29,12 +29,14 @@ function truthCase(row) {
       const truth = JSON.parse(recorded.stdout);
       const report = await context.report(recorded.trace, { except: row.except });
       context.complaints.push(...checkTruth(report, truth, row.truth));
+      const wanted = truth.stacks || { no_information: 0, no_rule: 0, unreadable: 0 };
+      context.equal(JSON.stringify(report.stacks.incomplete), JSON.stringify(wanted), 'stacks that end before their thread\'s start');
       if (report.target.exit_code !== undefined) context.equal(report.target.exit_code, recorded.code, 'target.exit_code');
       else context.equal(report.target.signal, os.constants.signals[recorded.signal], 'target.signal');
       context.expect(report.processes.some((process) => process.pid === report.target.pid), 'the target is none of the processes');
       context.expect(report.processes.every((process) => process.pid > 0 && process.exe !== ''), `a process is unknown: ${JSON.stringify(report.processes)}`);
       context.expect(report.target.command.startsWith(program), `target.command is ${report.target.command}`);
-      if (row.more) row.more(context, report, truth);
+      if (row.more) await row.more(context, report, truth, recorded.trace);
     },
   };
 }
