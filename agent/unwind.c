@@ -9,6 +9,7 @@
 #include "agent/unwind_full.h"
 #include "agent/unwind_row.h"
 #include "agent/unwind_step.h"
+#include "format/stack_hash.h"
 
 _Atomic uint64_t unwind_row_cache[UNWIND_CACHE_ENTRIES];
 _Atomic uint32_t unwind_generation;
@@ -39,7 +40,7 @@ void unwind_flush(void) {
     atomic_fetch_add_explicit(&unwind_generation, 1, memory_order_release);       /* [UNWIND-GENERATION] */
 }
 
-static uint64_t row_pack(uint64_t pc, const struct unwind_row *row) {
+static uint64_t row_pack(uint64_t pc, const struct cfi_row *row) {
     return (pc >> UNWIND_CACHE_BITS) << UNWIND_TAG_SHIFT | (uint64_t)(row->bp & 0x3ff) << 19 |
            (uint64_t)(row->cfa & 0xffff) << 3 | row->kind;
 }
@@ -54,7 +55,7 @@ __attribute__((noinline)) uint64_t unwind_row_miss(uint64_t pc) {
         return displaced;
 
     struct unwind_object object;
-    struct unwind_row row = {.kind = UNWIND_FRAME};
+    struct cfi_row row = {.kind = CFI_ROW_FRAME};
     if (!unwind_object_find(pc, &object))
         return row_pack(pc, &row); /* not cached: other code may be loaded there later */
     unwind_row_compute(&object, pc, &row);
@@ -87,21 +88,21 @@ enum unwind_stepped unwind_step_other(struct unwind_state *state, struct unwind_
     uint64_t cfa;
 
     switch (row & 7) {
-    case UNWIND_RSP:
+    case CFI_ROW_RSP:
         cfa = state->sp + (uint64_t)unwind_row_cfa(row);
         break;
-    case UNWIND_RBP:
+    case CFI_ROW_RBP:
         cfa = state->bp + (uint64_t)unwind_row_cfa(row);
         break;
-    case UNWIND_DEREFERENCE:
+    case CFI_ROW_DEREFERENCE:
         if (!unwind_word_read(bounds, state->bp + (uint64_t)unwind_row_cfa(row), &cfa) ||
             !unwind_word_read(bounds, state->bp, &state->bp))
             return UNWIND_STUCK;
         break;
-    case UNWIND_PLT:
+    case CFI_ROW_PLT:
         cfa = state->sp + 8 + ((state->pc & 15) >= 11 ? 8 : 0);
         break;
-    case UNWIND_FRAME:
+    case CFI_ROW_FRAME:
         cfa = state->bp + 16;
         if (state->bp < state->sp || !unwind_word_read(bounds, state->bp + 8, &state->pc) ||
             !unwind_word_read(bounds, state->bp, &state->bp) || state->pc == 0)
@@ -109,7 +110,7 @@ enum unwind_stepped unwind_step_other(struct unwind_state *state, struct unwind_
         state->sp = cfa;
         state->is_return = true;
         return UNWIND_ON;
-    case UNWIND_SIGNAL: {
+    case CFI_ROW_SIGNAL: {
         uint64_t frame = state->sp;
         if (!unwind_word_read(bounds, frame + UNWIND_SIGNAL_RIP, &state->pc) ||
             !unwind_word_read(bounds, frame + UNWIND_SIGNAL_RBP, &state->bp) ||
@@ -120,7 +121,7 @@ enum unwind_stepped unwind_step_other(struct unwind_state *state, struct unwind_
         *bounds = unwind_bounds_at(stack, state->sp);
         return UNWIND_ON;
     }
-    case UNWIND_END:
+    case CFI_ROW_END:
         return UNWIND_COMPLETE;
     default:
         return UNWIND_BEYOND;
@@ -164,6 +165,6 @@ size_t unwind_walk(const struct unwind_registers *registers, const struct unwind
 uint64_t unwind_frames_hash(const uint64_t *frames, size_t count) {
     uint64_t sum = 0;
     for (size_t i = count; i-- > 0;)
-        sum = unwind_hash_add(sum, frames[i]);
-    return unwind_hash_finish(sum);
+        sum = stack_hash_add(sum, frames[i]);
+    return stack_hash_finish(sum);
 }

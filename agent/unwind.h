@@ -57,7 +57,7 @@ void unwind_kernel_avoid(bool avoid);
 
 struct unwind_memo_frame {
     uint64_t pc, bp;
-    uint64_t sum;     /* unwind_hash_add() over the frames from the root to this one */
+    uint64_t sum;     /* stack_hash_add() over the frames from the root to this one */
     uint32_t sp;      /* in words above unwind_memo.low */
     int16_t bp_place; /* where bp was loaded from, in words from sp; see unwind_memo.c */
     uint8_t flags;
@@ -85,19 +85,7 @@ uint64_t unwind_memo_take(struct unwind_memo *memo, const struct unwind_register
 size_t unwind_memo_frames(const struct unwind_memo *memo, uint64_t ret_frames[UNWIND_MEMO_FRAMES],
                           bool *ret_complete);
 
-/*
- * The hash of a stack: sums from the root to the leaf, s' = s * M + mix(pc), finished at the leaf. It can be
- * continued at any frame, and the multiplication is all that each frame waits for.
- */
-static inline uint64_t unwind_hash_add(uint64_t sum, uint64_t pc) {
-    uint64_t mixed = pc * 0x9E3779B97F4A7C15ULL;
-    return sum * 0xD1342543DE82EF95ULL + (mixed ^ mixed >> 32);
-}
-static inline uint64_t unwind_hash_finish(uint64_t sum) {
-    sum = (sum ^ sum >> 32) * 0x9E3779B97F4A7C15ULL;
-    sum ^= sum >> 29;
-    return sum ? sum : 1;
-}
+/* As of format/stack_hash.h. */
 uint64_t unwind_frames_hash(const uint64_t *frames, size_t count);
 
 /* --- objects ----------------------------------------------------------------------------------------- */

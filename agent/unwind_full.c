@@ -3,7 +3,6 @@
 
 #include <errno.h>
 
-#include "agent/unwind_cfi.h"
 #include "agent/unwind_step.h"
 
 struct full_state {
@@ -91,16 +90,16 @@ static bool binary_evaluate(uint8_t operation, uint64_t left, uint64_t right, ui
 }
 
 /* What an operation has in its own bytes; the signed ones are 0x09, 0x0b, 0x0d, 0x0f. */
-static uint64_t constant_read(uint8_t operation, struct unwind_cursor *code) {
+static uint64_t constant_read(uint8_t operation, struct cfi_cursor *code) {
     unsigned bytes = 1U << ((operation - 0x08U) / 2);
-    uint64_t value = unwind_read_fixed(code, bytes);
+    uint64_t value = cfi_read_fixed(code, bytes);
     if ((operation & 1) && bytes < 8)
         return (uint64_t)((int64_t)(value << (64 - 8 * bytes)) >> (64 - 8 * bytes));
     return value;
 }
 
 /* One operation; false: unknown, or it needs what is not there. */
-static bool operation_run(const struct full_state *state, uint8_t operation, struct unwind_cursor *code,
+static bool operation_run(const struct full_state *state, uint8_t operation, struct cfi_cursor *code,
                           struct operands *operands) {
     uint64_t *top = &operands->values[operands->count ? operands->count - 1 : 0], value;
     bool constant = operation == 0x03 || (operation >= 0x08 && operation <= 0x11) || operation >= 0x30;
@@ -109,27 +108,27 @@ static bool operation_run(const struct full_state *state, uint8_t operation, str
         if (operation >= 0x30 && operation <= 0x4f) /* lit */
             return operand_push(operands, operation - 0x30U);
         if (operation >= 0x70 && operation <= 0x8f) { /* breg */
-            int64_t offset = unwind_read_sleb(code);
+            int64_t offset = cfi_read_sleb(code);
             return register_get(state, operation - 0x70U, &value) &&
                    operand_push(operands, value + (uint64_t)offset);
         }
         if (operation == 0x92) { /* bregx */
-            uint64_t reg = unwind_read_uleb(code);
-            int64_t offset = unwind_read_sleb(code);
+            uint64_t reg = cfi_read_uleb(code);
+            int64_t offset = cfi_read_sleb(code);
             return register_get(state, reg, &value) && operand_push(operands, value + (uint64_t)offset);
         }
         if (operation == 0x96) /* nop */
             return true;
         if (operation == 0x03) /* addr */
-            return operand_push(operands, unwind_read_fixed(code, 8));
+            return operand_push(operands, cfi_read_fixed(code, 8));
         if (operation == 0x10) /* constu */
-            return operand_push(operands, unwind_read_uleb(code));
+            return operand_push(operands, cfi_read_uleb(code));
         if (operation == 0x11) /* consts */
-            return operand_push(operands, (uint64_t)unwind_read_sleb(code));
+            return operand_push(operands, (uint64_t)cfi_read_sleb(code));
         return operation <= 0x0f && operand_push(operands, constant_read(operation, code));
     }
     if (operation == 0x2f) { /* skip */
-        int16_t distance = (int16_t)unwind_read_fixed(code, 2);
+        int16_t distance = (int16_t)cfi_read_fixed(code, 2);
         code->at += distance;
         return true;
     }
@@ -144,7 +143,7 @@ static bool operation_run(const struct full_state *state, uint8_t operation, str
         operands->count--;
         return true;
     case 0x15: { /* pick */
-        uint64_t depth = unwind_read_fixed(code, 1);
+        uint64_t depth = cfi_read_fixed(code, 1);
         return depth < operands->count && operand_push(operands, top[-(int64_t)depth]);
     }
     case 0x19: /* abs */
@@ -157,10 +156,10 @@ static bool operation_run(const struct full_state *state, uint8_t operation, str
         *top = ~*top;
         return true;
     case 0x23: /* plus_uconst */
-        *top += unwind_read_uleb(code);
+        *top += cfi_read_uleb(code);
         return true;
     case 0x28: { /* bra */
-        int16_t distance = (int16_t)unwind_read_fixed(code, 2);
+        int16_t distance = (int16_t)cfi_read_fixed(code, 2);
         operands->count--;
         if (*top != 0)
             code->at += distance;
@@ -185,8 +184,8 @@ static bool operation_run(const struct full_state *state, uint8_t operation, str
     }
 }
 
-static bool expression_evaluate(const struct full_state *state, struct unwind_cursor code,
-                                const uint64_t *first, uint64_t *ret_value) {
+static bool expression_evaluate(const struct full_state *state, struct cfi_cursor code, const uint64_t *first,
+                                uint64_t *ret_value) {
     struct operands operands = {.count = 0};
     const uint8_t *begin = code.at;
     if (first)
@@ -207,8 +206,8 @@ static bool expression_evaluate(const struct full_state *state, struct unwind_cu
 /* --- frames ------------------------------------------------------------------------------------------- */
 
 /* The caller's value of a register. Returns whether it is known. */
-static bool rule_apply(const struct full_state *state, const struct unwind_cfi *cfi, uint64_t cfa,
-                       unsigned reg, uint64_t *ret_value) {
+static bool rule_apply(const struct full_state *state, const struct cfi *cfi, uint64_t cfa, unsigned reg,
+                       uint64_t *ret_value) {
     int32_t value = cfi->state.values[reg];
     uint64_t address;
     switch (cfi->state.rules[reg]) {
@@ -224,10 +223,10 @@ static bool rule_apply(const struct full_state *state, const struct unwind_cfi *
         *ret_value = cfa + (uint64_t)(int64_t)value;
         return true;
     case CFI_EXPRESSION:
-        return expression_evaluate(state, unwind_cfi_expression(cfi, value), &cfa, &address) &&
+        return expression_evaluate(state, cfi_expression(cfi, value), &cfa, &address) &&
                unwind_word_read(&state->bounds, address, ret_value);
     case CFI_VALUE:
-        return expression_evaluate(state, unwind_cfi_expression(cfi, value), &cfa, ret_value);
+        return expression_evaluate(state, cfi_expression(cfi, value), &cfa, ret_value);
     case CFI_OTHER_REGISTER:
         return register_get(state, (uint64_t)value, ret_value);
     default:
@@ -240,7 +239,7 @@ static enum unwind_stepped frame_pointer_step(struct full_state *state, const st
                                   state->is_return};
     if (!(state->known >> CFI_RBP & 1))
         return UNWIND_STUCK;
-    enum unwind_stepped stepped = unwind_step(&simple, &state->bounds, stack, UNWIND_FRAME);
+    enum unwind_stepped stepped = unwind_step(&simple, &state->bounds, stack, CFI_ROW_FRAME);
     state->values[CFI_RETURN] = simple.pc;
     state->values[CFI_RSP] = simple.sp;
     state->values[CFI_RBP] = simple.bp;
@@ -251,7 +250,7 @@ static enum unwind_stepped frame_pointer_step(struct full_state *state, const st
 
 static enum unwind_stepped full_step(struct full_state *state, const struct unwind_stack *stack) {
     struct unwind_object object;
-    struct unwind_cfi cfi;
+    struct cfi cfi;
     uint64_t pc = state->values[CFI_RETURN], sp = state->values[CFI_RSP], cfa;
 
     if (!unwind_object_find(state->is_return ? pc - 1 : pc, &object))
@@ -262,7 +261,7 @@ static enum unwind_stepped full_step(struct full_state *state, const struct unwi
     if (cfi.state.rules[CFI_RETURN] == CFI_UNDEFINED)
         return UNWIND_COMPLETE;
     if (cfi.state.cfa_expression) {
-        if (!expression_evaluate(state, unwind_cfi_expression(&cfi, cfi.state.cfa_value), NULL, &cfa))
+        if (!expression_evaluate(state, cfi_expression(&cfi, cfi.state.cfa_value), NULL, &cfa))
             return UNWIND_STUCK;
     } else {
         if (!register_get(state, cfi.state.cfa_register, &cfa))

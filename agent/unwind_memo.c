@@ -30,6 +30,7 @@
 
 #include "agent/unwind.h"
 #include "agent/unwind_step.h"
+#include "format/stack_hash.h"
 
 enum frame_flag {
     STATE_IS_RETURN = 1,
@@ -135,7 +136,7 @@ static void frames_append(struct unwind_memo *memo, uint32_t kept, uint32_t begi
         needs = (flags / STEP_USES_BP | (needs & ~(flags / STEP_SAVES_BP))) & 1;
         frame->flags = (uint8_t)(flags | needs * STATE_NEEDS_BP);
         if (!(flags & FRAME_IS_OWN))
-            sum = unwind_hash_add(sum, frame->pc);
+            sum = stack_hash_add(sum, frame->pc);
         frame->sum = sum;
     }
     memo->count = (uint16_t)(kept + count);
@@ -144,18 +145,18 @@ static void frames_append(struct unwind_memo *memo, uint32_t kept, uint32_t begi
 /* What is noted of how the row steps from a frame: flags, and where it loads the caller's rbp. */
 static unsigned step_flags(uint64_t row, int16_t *ret_place) {
     int64_t place = unwind_row_bp(row) / 8;
-    if (__builtin_expect((row & 7) <= UNWIND_RBP, 1)) {
+    if (__builtin_expect((row & 7) <= CFI_ROW_RBP, 1)) {
         *ret_place = (int16_t)place;
         return (unsigned)(row & 1) * STEP_USES_BP + (place != 0) * STEP_SAVES_BP;
     }
     switch (row & 7) {
-    case UNWIND_FRAME:
+    case CFI_ROW_FRAME:
         *ret_place = -2;
         return STEP_USES_BP | STEP_SAVES_BP;
-    case UNWIND_DEREFERENCE:
+    case CFI_ROW_DEREFERENCE:
         *ret_place = STEP_AGAIN;
         return STEP_USES_BP | STEP_SAVES_BP;
-    case UNWIND_SIGNAL:
+    case CFI_ROW_SIGNAL:
         *ret_place = STEP_AGAIN;
         return STEP_SAVES_BP;
     default: /* the PLT and the outermost frame */
@@ -223,7 +224,7 @@ uint64_t unwind_memo_take(struct unwind_memo *memo, const struct unwind_register
         if (stepped == UNWIND_ON || stepped == UNWIND_BEYOND)
             return 0;
         memo->complete = stepped == UNWIND_COMPLETE;
-        frame->flags |= (row & 7) == UNWIND_END ? FRAME_ENDS : STEP_USES_BP;
+        frame->flags |= (row & 7) == CFI_ROW_END ? FRAME_ENDS : STEP_USES_BP;
         kept = 0;
         break;
     }
@@ -238,7 +239,7 @@ uint64_t unwind_memo_take(struct unwind_memo *memo, const struct unwind_register
     if (count || kept != begin)
         frames_append(memo, kept, begin, count);
     const struct unwind_memo_frame *leaf = &memo->frames[memo->count - 1];
-    return leaf->sum ? unwind_hash_finish(leaf->sum) : 0;
+    return leaf->sum ? stack_hash_finish(leaf->sum) : 0;
 }
 
 size_t unwind_memo_frames(const struct unwind_memo *memo, uint64_t ret_frames[UNWIND_MEMO_FRAMES],

@@ -2,85 +2,49 @@
 #include "agent/unwind_row.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stddef.h>
 
-#include "agent/unwind_cfi.h"
+/* LSB 5 section 10.5: DW_EH_PE_datarel and DW_EH_PE_sdata4, the one encoding that linkers sort a table in. */
+#define ENCODING_DATAREL_SDATA4 0x3b
 
-/* DW_OP_* (DWARF 5 section 7.7.1), those that compilers and linkers put into call frame information. */
-enum { OP_DEREF = 0x06, OP_BREG_RBP = 0x70 + CFI_RBP, OP_BREG_RSP = 0x70 + CFI_RSP, OP_BREG_RETURN = 0x80 };
+/* The FDE that may cover pc by the header's sorted table, NULL if there is none. */
+static const uint8_t *description_find(const uint8_t *header, uint64_t pc) {
+    struct search_entry {
+        int32_t start, description;
+    };
+    if (header[0] != 1 || header[3] != ENCODING_DATAREL_SDATA4)
+        return NULL;
+    struct cfi_cursor cursor = {header + 4, header + 4 + 32};
+    cfi_read_encoded(&cursor, header[1], 0);
+    uint64_t count = cfi_read_encoded(&cursor, header[2], 0);
+    const struct search_entry *table = (const struct search_entry *)cursor.at;
+    int64_t offset = (int64_t)(pc - (uint64_t)(uintptr_t)header);
 
-/* CFA expressions: a PLT entry's (DW_OP_breg7 8, DW_OP_breg16 0, ..., binutils' elf_x86_64_eh_frame_plt) and
- * *(rbp + n) of a realigned stack. */
-static bool expression_row(struct unwind_cursor expression, struct unwind_row *row) {
-    const uint8_t *code = expression.at;
-    size_t bytes = (size_t)(expression.end - expression.at);
-    if (bytes >= 11 && code[0] == OP_BREG_RSP && code[1] == 8 && code[2] == OP_BREG_RETURN && code[3] == 0) {
-        row->kind = UNWIND_PLT;
-        return true;
+    uint64_t low = 0, high = count;
+    while (low < high) {
+        uint64_t middle = low + (high - low) / 2;
+        if (table[middle].start <= offset)
+            low = middle + 1;
+        else
+            high = middle;
     }
-    if (bytes >= 3 && code[0] == OP_BREG_RBP) {
-        struct unwind_cursor cursor = {code + 1, expression.end};
-        int64_t offset = unwind_read_sleb(&cursor);
-        if (cursor.end - cursor.at == 1 && *cursor.at == OP_DEREF && offset % 8 == 0 &&
-            offset / 8 <= INT16_MAX && offset / 8 >= INT16_MIN) {
-            row->kind = UNWIND_DEREFERENCE;
-            row->cfa = (int32_t)(offset / 8);
-            return true;
-        }
-    }
-    return false;
+    return low ? header + table[low - 1].description : NULL;
 }
 
-static bool cfa_row(const struct unwind_cfi *cfi, struct unwind_row *row) {
-    const struct unwind_cfi_state *state = &cfi->state;
-    if (state->cfa_expression)
-        return expression_row(unwind_cfi_expression(cfi, state->cfa_value), row);
-    if (state->cfa_register != CFI_RSP && state->cfa_register != CFI_RBP)
-        return false;
-    if (state->cfa_value % 8 != 0 || state->cfa_value / 8 > INT16_MAX || state->cfa_value / 8 < INT16_MIN)
-        return false;
-    row->kind = state->cfa_register == CFI_RSP ? UNWIND_RSP : UNWIND_RBP;
-    row->cfa = state->cfa_value / 8;
-    return true;
+int unwind_cfi_find(const struct unwind_object *object, uint64_t pc, struct cfi *ret_cfi) {
+    struct cfi_memory memory = {object->start, object->end, 0};
+    struct cfi_description description;
+    const uint8_t *entry = object->eh_frame_hdr ? description_find(object->eh_frame_hdr, pc) : NULL;
+    if (!entry || cfi_description_read(&memory, entry, &description) < 0)
+        return -ENOENT;
+    return cfi_find(&description, pc, ret_cfi);
 }
 
-/* How rbp is had, given how the CFA is. A realigned function saves it where rbp points: DW_OP_breg6 0. */
-static bool bp_row(const struct unwind_cfi *cfi, struct unwind_row *row) {
-    int32_t value = cfi->state.values[CFI_RBP];
-    switch (cfi->state.rules[CFI_RBP]) {
-    case CFI_SAME:
-        return row->kind != UNWIND_DEREFERENCE;
-    case CFI_OFFSET:
-        row->bp = value / 8;
-        return row->kind != UNWIND_DEREFERENCE && row->kind != UNWIND_PLT && value % 8 == 0 && value != 0 &&
-               value / 8 >= -512 && value / 8 <= 511;
-    case CFI_EXPRESSION: {
-        struct unwind_cursor expression = unwind_cfi_expression(cfi, value);
-        return row->kind == UNWIND_DEREFERENCE && expression.end - expression.at == 2 &&
-               expression.at[0] == OP_BREG_RBP && expression.at[1] == 0;
-    }
-    default:
-        return false;
-    }
-}
-
-void unwind_row_compute(const struct unwind_object *object, uint64_t pc, struct unwind_row *ret_row) {
-    struct unwind_cfi cfi;
-    struct unwind_row row = {0};
-
-    *ret_row = (struct unwind_row){.kind = UNWIND_FRAME};
+void unwind_row_compute(const struct unwind_object *object, uint64_t pc, struct cfi_row *ret_row) {
+    struct cfi cfi;
     int error = unwind_cfi_find(object, pc, &cfi);
-    if (error == -ENOENT)
-        return;
-    ret_row->kind = UNWIND_FULL;
-    if (error < 0)
-        return;
-    if (cfi.signal_frame)
-        ret_row->kind = UNWIND_SIGNAL;
-    else if (cfi.state.rules[CFI_RETURN] == CFI_UNDEFINED)
-        ret_row->kind = UNWIND_END;
-    else if (cfi.state.rules[CFI_RETURN] == CFI_OFFSET && cfi.state.values[CFI_RETURN] == -8 &&
-             cfi.state.rules[CFI_RSP] == CFI_SAME && cfa_row(&cfi, &row) && bp_row(&cfi, &row))
-        *ret_row = row;
+    *ret_row = error == 0 ? cfi_row_of(&cfi)
+                          : (struct cfi_row){.kind = error == -ENOENT ? CFI_ROW_FRAME : CFI_ROW_FULL};
+    if (ret_row->kind == CFI_ROW_SAVED_RSP) /* the cache has three bits for the kind */
+        ret_row->kind = CFI_ROW_FULL;
 }

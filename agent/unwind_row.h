@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * From a pc to the row that unwinds it.
+ * From a pc to what unwinds it.
  */
 #ifndef WAITSCOPE_AGENT_UNWIND_ROW_H
 #define WAITSCOPE_AGENT_UNWIND_ROW_H
@@ -8,25 +8,14 @@
 #include <stdint.h>
 
 #include "agent/unwind.h"
+#include "format/cfi_row.h"
 
-enum unwind_kind {
-    UNWIND_RSP = 0,         /* CFA = rsp + cfa */
-    UNWIND_RBP = 1,         /* CFA = rbp + cfa */
-    UNWIND_END = 2,         /* the outermost frame: its return address is undefined */
-    UNWIND_PLT = 3,         /* a PLT entry: CFA = rsp + 8, 16 past the push in its second half */
-    UNWIND_DEREFERENCE = 4, /* CFA = *(rbp + cfa), rbp = *rbp: a realigned stack */
-    UNWIND_SIGNAL = 5,      /* the kernel's signal frame at rsp */
-    UNWIND_FRAME = 6,       /* no information: by the frame pointer */
-    UNWIND_FULL = 7,        /* a row cannot say it: unwind_full.h */
-};
+/* By the object's unwind tables; pc is inside the instruction. Returns 0; -ENOENT where the object says
+ * nothing of pc; -ENOTSUP where it says what we cannot read. */
+int unwind_cfi_find(const struct unwind_object *object, uint64_t pc, struct cfi *ret_cfi);
 
-struct unwind_row {
-    uint8_t kind;
-    int32_t cfa; /* in units of 8 bytes, 16 bits signed */
-    int32_t bp;  /* rbp is at CFA + 8 * bp, 10 bits signed; 0: unchanged */
-};
-
-/* Reads the object's unwind tables; the slow path behind the cache. pc is inside the instruction. */
-void unwind_row_compute(const struct unwind_object *object, uint64_t pc, struct unwind_row *ret_row);
+/* The same as a row, the slow path behind the cache: CFI_ROW_FRAME where nothing is said, CFI_ROW_FULL where
+ * unwind_full.h may know more. */
+void unwind_row_compute(const struct unwind_object *object, uint64_t pc, struct cfi_row *ret_row);
 
 #endif

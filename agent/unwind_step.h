@@ -93,7 +93,7 @@ enum unwind_stepped {
     UNWIND_BEYOND,   /* a row cannot say, unwind_full.h may */
 };
 
-/* UNWIND_RSP and UNWIND_RBP, nearly all there is, on a stack that may be read directly. Which of the two it
+/* CFI_ROW_RSP and CFI_ROW_RBP, nearly all there is, on a stack that may be read directly. Which of the two it
  * is and whether rbp was saved is different from frame to frame and not to be foretold, so neither is a
  * branch. */
 static inline enum unwind_stepped unwind_step_plain(struct unwind_state *state,
@@ -121,7 +121,7 @@ enum unwind_stepped unwind_step_other(struct unwind_state *state, struct unwind_
 /* The state and, at a signal frame, the bounds are the caller's afterwards; undefined unless UNWIND_ON. */
 static inline enum unwind_stepped unwind_step(struct unwind_state *state, struct unwind_bounds *bounds,
                                               const struct unwind_stack *stack, uint64_t row) {
-    if (__builtin_expect((row & 7) <= UNWIND_RBP && bounds->direct, 1))
+    if (__builtin_expect((row & 7) <= CFI_ROW_RBP && bounds->direct, 1))
         return unwind_step_plain(state, bounds, row);
     /* Copies, so that the state itself can stay in registers. */
     struct unwind_state caller = *state;

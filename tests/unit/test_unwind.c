@@ -547,7 +547,7 @@ static uint64_t invented_pc(void) {
     do {
         pc = (uint64_t)(uintptr_t)shapes[(unsigned)rand() % SHAPES] + (unsigned)rand() % 64;
         kind = unwind_row_find(pc - 1) & 7;
-    } while (kind > UNWIND_RBP && rand() % 50);
+    } while (kind > CFI_ROW_RBP && rand() % 50);
     return pc;
 }
 
@@ -557,9 +557,9 @@ static void invent(uint64_t *memory, struct unwind_registers *registers, unsigne
     struct unwind_state state = {registers->pc, registers->sp, registers->bp, false};
     for (unsigned i = 0; i < frames; i++) {
         uint64_t row = unwind_state_row(&state);
-        uint64_t base = (row & 7) == UNWIND_RSP ? state.sp : state.bp,
+        uint64_t base = (row & 7) == CFI_ROW_RSP ? state.sp : state.bp,
                  cfa = base + (uint64_t)unwind_row_cfa(row);
-        if ((row & 7) > UNWIND_RBP || cfa <= state.sp || cfa > low + (INVENTED_WORDS - 64) * 8)
+        if ((row & 7) > CFI_ROW_RBP || cfa <= state.sp || cfa > low + (INVENTED_WORDS - 64) * 8)
             return;
         state.pc = memory[(cfa - 8 - low) / 8] = invented_pc();
         if (unwind_row_bp(row))
@@ -609,7 +609,7 @@ static void run_invented(unsigned count) {
     CHECK(walked > count * 12 * 3);
     memo = fresh;
 }
-static void row_invent(uint64_t pc, enum unwind_kind kind, unsigned cfa) {
+static void row_invent(uint64_t pc, enum cfi_row_kind kind, unsigned cfa) {
     atomic_store(&unwind_row_cache[unwind_row_index(pc)],
                  (pc >> UNWIND_CACHE_BITS) << UNWIND_TAG_SHIFT | cfa << 3 | kind);
 }
@@ -622,9 +622,9 @@ static void run_flushed(void) {
     unsigned taken = memos_taken;
     for (unsigned i = 0; i < 6; i++) {
         bool complete;
-        row_invent(registers.pc, UNWIND_RSP, i % 2 ? 4 : 2);
-        row_invent(0x10004000, UNWIND_END, 0);
-        row_invent(0x10008000, UNWIND_END, 0);
+        row_invent(registers.pc, CFI_ROW_RSP, i % 2 ? 4 : 2);
+        row_invent(0x10004000, CFI_ROW_END, 0);
+        row_invent(0x10008000, CFI_ROW_END, 0);
         size_t count = unwind_walk(&registers, &stack, frames, FRAMES_MAX, &complete);
         CHECK(count == 2 && complete && frames[1] == memory[i % 2 ? 3 : 1]);
         memo_compare(&registers, &stack, frames, count, complete);
@@ -639,7 +639,7 @@ static void run_cache(void) {
     enum { PCS = 12000 };
     static uint64_t pcs[PCS];
     struct unwind_object object;
-    struct unwind_row row;
+    struct cfi_row row;
     unsigned wrong = 0;
     uint64_t inside = (uint64_t)(uintptr_t)dlsym(RTLD_DEFAULT, "qsort");
     if (!CHECK(unwind_object_find(inside, &object)))

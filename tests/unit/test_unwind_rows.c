@@ -16,7 +16,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "agent/unwind_cfi.h"
 #include "agent/unwind_row.h"
 #include "check.h"
 
@@ -107,22 +106,22 @@ static bool saved_at_cfa(const Dwarf_Op *ops, size_t count, int64_t *ret_offset)
 }
 
 /* An expression of ours, byte by byte, against libdw's decoded one. */
-static bool expression_same(struct unwind_cursor code, const Dwarf_Op *ops, size_t count) {
+static bool expression_same(struct cfi_cursor code, const Dwarf_Op *ops, size_t count) {
     for (size_t i = 0; i < count; i++) {
         const Dwarf_Op *op = &ops[i];
         if (code.at >= code.end || *code.at++ != op->atom)
             return false;
         if (op->atom >= DW_OP_breg0 && op->atom <= DW_OP_breg31) {
-            if (unwind_read_sleb(&code) != (int64_t)op->number)
+            if (cfi_read_sleb(&code) != (int64_t)op->number)
                 return false;
         } else if (op->atom == DW_OP_plus_uconst || op->atom == DW_OP_constu) {
-            if (unwind_read_uleb(&code) != op->number)
+            if (cfi_read_uleb(&code) != op->number)
                 return false;
         } else if (op->atom == DW_OP_bregx) {
-            if (unwind_read_uleb(&code) != op->number || unwind_read_sleb(&code) != (int64_t)op->number2)
+            if (cfi_read_uleb(&code) != op->number || cfi_read_sleb(&code) != (int64_t)op->number2)
                 return false;
         } else if (op->atom == DW_OP_const1u || op->atom == DW_OP_const2u) {
-            if (unwind_read_fixed(&code, op->atom == DW_OP_const1u ? 1 : 2) != op->number)
+            if (cfi_read_fixed(&code, op->atom == DW_OP_const1u ? 1 : 2) != op->number)
                 return false;
         } else if (op->atom >= DW_OP_addr && op->atom < DW_OP_dup && op->atom != DW_OP_deref) {
             return false; /* an operand that this test does not know */
@@ -131,7 +130,7 @@ static bool expression_same(struct unwind_cursor code, const Dwarf_Op *ops, size
     return code.at == code.end;
 }
 
-static bool cfa_same(const struct unwind_cfi *cfi, Dwarf_Frame *frame) {
+static bool cfa_same(const struct cfi *cfi, Dwarf_Frame *frame) {
     Dwarf_Op *ops;
     size_t count;
     int reg;
@@ -139,14 +138,14 @@ static bool cfa_same(const struct unwind_cfi *cfi, Dwarf_Frame *frame) {
     if (dwarf_frame_cfa(frame, &ops, &count) < 0)
         return false;
     if (cfi->state.cfa_expression)
-        return expression_same(unwind_cfi_expression(cfi, cfi->state.cfa_value), ops, count);
+        return expression_same(cfi_expression(cfi, cfi->state.cfa_value), ops, count);
     return simple_cfa(ops, count, &reg, &offset) && reg == cfi->state.cfa_register &&
            offset == cfi->state.cfa_value;
 }
 
 /* libdw begins what is computed from the CFA with DW_OP_call_frame_cfa, ends a value with DW_OP_stack_value,
  * and has neither for a register that is the same or lost. */
-static bool register_same(const struct unwind_cfi *cfi, Dwarf_Frame *frame, int reg) {
+static bool register_same(const struct cfi *cfi, Dwarf_Frame *frame, int reg) {
     Dwarf_Op *ops, memory[3];
     size_t count;
     int32_t value = cfi->state.values[reg];
@@ -168,14 +167,13 @@ static bool register_same(const struct unwind_cfi *cfi, Dwarf_Frame *frame, int 
         return count == 1 && ((ops[0].atom >= DW_OP_reg0 && ops[0].atom - DW_OP_reg0 == value) ||
                               (ops[0].atom == DW_OP_regx && (int64_t)ops[0].number == value));
     case CFI_EXPRESSION:
-        return from_cfa && !is_value &&
-               expression_same(unwind_cfi_expression(cfi, value), ops + 1, count - 1);
+        return from_cfa && !is_value && expression_same(cfi_expression(cfi, value), ops + 1, count - 1);
     default:
-        return from_cfa && is_value && expression_same(unwind_cfi_expression(cfi, value), ops + 1, count - 2);
+        return from_cfa && is_value && expression_same(cfi_expression(cfi, value), ops + 1, count - 2);
     }
 }
 
-static bool cfi_same(const struct unwind_cfi *cfi, Dwarf_Frame *frame) {
+static bool cfi_same(const struct cfi *cfi, Dwarf_Frame *frame) {
     bool signal_frame;
     if (dwarf_frame_info(frame, NULL, NULL, &signal_frame) < 0 || signal_frame != cfi->signal_frame)
         return false;
@@ -189,7 +187,7 @@ struct tally {
     unsigned pcs, covered, same, beyond_rows, unsupported, different;
 };
 
-static bool row_same(const struct unwind_row *row, Dwarf_Frame *frame) {
+static bool row_same(const struct cfi_row *row, Dwarf_Frame *frame) {
     Dwarf_Op *ops, memory[3];
     size_t count;
     int reg = -1;
@@ -197,29 +195,29 @@ static bool row_same(const struct unwind_row *row, Dwarf_Frame *frame) {
     bool signal_frame;
     dwarf_frame_info(frame, NULL, NULL, &signal_frame);
     if (signal_frame)
-        return row->kind == UNWIND_SIGNAL;
+        return row->kind == CFI_ROW_SIGNAL;
 
     if (dwarf_frame_register(frame, 16, memory, &ops, &count) < 0)
         return false;
     bool ra_undefined = count == 0 && ops == memory;
     if (ra_undefined)
-        return row->kind == UNWIND_END;
+        return row->kind == CFI_ROW_END;
     int64_t ra_offset;
     bool ra_saved = saved_at_cfa(ops, count, &ra_offset) && ra_offset == -8;
 
     if (dwarf_frame_cfa(frame, &ops, &count) < 0)
         return false;
     bool simple = simple_cfa(ops, count, &reg, &offset);
-    if (row->kind == UNWIND_PLT)
+    if (row->kind == CFI_ROW_PLT)
         return !simple && count > 2 && ops[0].atom == DW_OP_breg0 + 7;
-    if (row->kind == UNWIND_DEREFERENCE)
+    if (row->kind == CFI_ROW_DEREFERENCE)
         return count == 2 && ops[0].atom == DW_OP_breg0 + 6 && (int64_t)ops[0].number == row->cfa * 8LL &&
                ops[1].atom == DW_OP_deref;
-    if (row->kind == UNWIND_FULL)
+    if (row->kind == CFI_ROW_FULL)
         return true;
-    if (row->kind != UNWIND_RSP && row->kind != UNWIND_RBP)
+    if (row->kind != CFI_ROW_RSP && row->kind != CFI_ROW_RBP)
         return false;
-    if (!simple || !ra_saved || reg != (row->kind == UNWIND_RSP ? 7 : 6) || offset != row->cfa * 8LL)
+    if (!simple || !ra_saved || reg != (row->kind == CFI_ROW_RSP ? 7 : 6) || offset != row->cfa * 8LL)
         return false;
 
     if (dwarf_frame_register(frame, 6, memory, &ops, &count) < 0)
@@ -250,14 +248,14 @@ static void compare_file(const char *path, unsigned pcs) {
     while (tally.covered < pcs && tally.pcs < pcs * 20) {
         uint64_t span = image.text_high - image.text_low;
         uint64_t pc = image.text_low + ((uint64_t)rand() << 31 | (uint64_t)rand()) % span;
-        struct unwind_row row;
-        struct unwind_cfi ours;
+        struct cfi_row row;
+        struct cfi ours;
         tally.pcs++;
         unwind_row_compute(&image.object, (uint64_t)(uintptr_t)image.base + pc, &row);
         Dwarf_Frame *frame = NULL;
         bool known = dwarf_cfi_addrframe(cfi, pc, &frame) == 0;
         if (!known) {
-            if (row.kind != UNWIND_FRAME)
+            if (row.kind != CFI_ROW_FRAME)
                 tally.different++;
             free(frame);
             continue;
@@ -269,7 +267,7 @@ static void compare_file(const char *path, unsigned pcs) {
         else if (tally.different++ < 5)
             fprintf(stderr, "%s+%#llx: row kind %d cfa %d bp %d\n", path, (unsigned long long)pc, row.kind,
                     row.cfa, row.bp);
-        tally.beyond_rows += row.kind == UNWIND_FULL;
+        tally.beyond_rows += row.kind == CFI_ROW_FULL;
         tally.unsupported += error != 0;
         free(frame);
     }
