@@ -38,7 +38,7 @@ struct unwind_pages_chunk {
     __u64 entries[1U << UNWIND_CHUNK_PAGES_BITS];
 };
 struct unwind_rows_chunk {
-    __u32 rows[1U << UNWIND_CHUNK_ROWS_BITS];
+    __u16 units[1U << UNWIND_CHUNK_ROWS_BITS];
 };
 struct unwind_tables_chunk {
     struct unwind_table tables[1U << UNWIND_CHUNK_TABLES_BITS];
@@ -116,30 +116,50 @@ static __always_inline void unwind_count(enum unwind_end end) {
 
 /* --- rows ---------------------------------------------------------------------------------------------- */
 
+static __always_inline const struct unwind_rows_chunk *unwind_rows_find(__u64 unit) {
+    return unwind_chunk(&unwind_rows, unit >> UNWIND_CHUNK_ROWS_BITS);
+}
+static __always_inline __u64 unwind_row_short(const struct unwind_rows_chunk *rows, __u64 unit) {
+    return rows->units[UNWIND_MASK(unit, (1U << UNWIND_CHUNK_ROWS_BITS) - 1)];
+}
+static __always_inline __u64 unwind_row_full(const struct unwind_rows_chunk *rows, __u64 unit) {
+    return *(const __u32 *)&rows->units[UNWIND_MASK(unit, (1U << UNWIND_CHUNK_ROWS_BITS) - 2)];
+}
+
+/* The last row that begins at or before offset; a page's first row begins at 0. Without a branch in the body
+ * the verifier sees one path. */
+static __always_inline __u64 unwind_rows_search(const struct unwind_rows_chunk *rows, __u64 first,
+                                                __u64 count, __u64 offset, bool full) {
+    __s64 beyond = (__s64)((offset + 1) << (full ? UNWIND_ROW_OFFSET_SHIFT : UNWIND_CODE_BITS));
+    __u64 at = 0;
+    for (int i = 0; i < UNWIND_PAGE_BITS + 1 && count > 1; i++) {
+        __u64 half = count >> 1;
+        __u64 row =
+            full ? unwind_row_full(rows, first + 2 * (at + half)) : unwind_row_short(rows, first + at + half);
+        at += half & (__u64)(((__s64)row - beyond) >> 63);
+        count -= half;
+    }
+    return full ? unwind_row_full(rows, first + 2 * at) : unwind_row_short(rows, first + at);
+}
+
 /* The row for an address of code by its page's index and its offset in the page. */
-static __always_inline __u32 unwind_row_search(__u64 page, __u64 offset) {
+static __always_inline __u32 unwind_row_search(__u64 page, __u64 offset, __u32 codes) {
     const struct unwind_pages_chunk *pages = unwind_chunk(&unwind_pages, page >> UNWIND_CHUNK_PAGES_BITS);
     if (!pages)
         return unwind_row_special(UNWIND_SPECIAL_BROKEN);
     __u64 entry = pages->entries[UNWIND_MASK(page, (1U << UNWIND_CHUNK_PAGES_BITS) - 1)];
-    __u64 count = entry >> 32, first = (__u32)entry;
+    __u64 count = (entry & ~UNWIND_PAGE_FULL) >> UNWIND_PAGE_COUNT_SHIFT, first = (__u32)entry;
     if (!count)
         return (__u32)entry;
 
-    const struct unwind_rows_chunk *rows = unwind_chunk(&unwind_rows, first >> UNWIND_CHUNK_ROWS_BITS);
+    const struct unwind_rows_chunk *rows = unwind_rows_find(first);
     if (!rows)
         return unwind_row_special(UNWIND_SPECIAL_BROKEN);
-    /* The last that begins at or before the offset; a page's first row begins at 0. Without a branch in the
-     * body the verifier sees one path. */
-    __u64 at = first;
-    __s64 beyond = (__s64)((offset + 1) << UNWIND_ROW_OFFSET_SHIFT);
-    for (int i = 0; i < UNWIND_PAGE_BITS + 1 && count > 1; i++) {
-        __u64 half = count >> 1;
-        __u64 row = rows->rows[UNWIND_MASK(at + half, (1U << UNWIND_CHUNK_ROWS_BITS) - 1)];
-        at += half & (__u64)(((__s64)row - beyond) >> 63);
-        count -= half;
-    }
-    return rows->rows[UNWIND_MASK(at, (1U << UNWIND_CHUNK_ROWS_BITS) - 1)];
+    if (entry & UNWIND_PAGE_FULL)
+        return unwind_rows_search(rows, first, count, offset, true);
+    __u64 code = unwind_rows_search(rows, first, count, offset, false) & (UNWIND_CODES_MAX - 1);
+    rows = unwind_rows_find(codes);
+    return rows ? unwind_row_full(rows, codes + 2 * code) : unwind_row_special(UNWIND_SPECIAL_BROKEN);
 }
 
 /* The row for walk's pc; what was found goes into the cache. Not inline, to be verified once. */
@@ -167,6 +187,7 @@ __noinline __u32 unwind_row_miss(struct unwind_walk *walk, struct unwind_cache *
             walk->low = range->low;
             walk->high = range->high;
             walk->page = range->page;
+            walk->codes = range->codes;
         } else {
             walk->low = walk->high = 0;
         }
@@ -174,7 +195,7 @@ __noinline __u32 unwind_row_miss(struct unwind_walk *walk, struct unwind_cache *
     if (walk->high) {
         __u64 distance = pc - walk->low;
         row = unwind_row_search(walk->page + (distance >> UNWIND_PAGE_BITS),
-                                distance & ((1U << UNWIND_PAGE_BITS) - 1));
+                                distance & ((1U << UNWIND_PAGE_BITS) - 1), walk->codes);
     }
     if (walk->cached) {
         struct unwind_cache_entry *entry =

@@ -5,8 +5,9 @@
  *
  * A process has a table of ranges, its mapped code. A range leads to the index of pages: an entry for each
  * 512 bytes of code. An entry leads to the page's rows, sorted by where they begin; where there is one row
- * only it stands in the entry itself, and pages with equal rows share them. Entries, rows and tables lie in
- * three arrays of chunks, which are made as they are needed.
+ * only it stands in the entry itself, and pages with equal rows share them. A file has hundreds of thousands
+ * of rows and a hundred kinds of them, so most are stored as a code into a list of the file's own. Entries,
+ * rows and tables lie in three arrays of chunks, which are made as they are needed.
  *
  * Order of writing: rows, then entries, then a table that leads to them, then the process' table number. What
  * a program may still read is not written again before it cannot read it any more.
@@ -18,7 +19,7 @@
 
 #define UNWIND_PAGE_BITS 9         /* 512 bytes of code */
 #define UNWIND_CHUNK_PAGES_BITS 16 /* entries in a chunk: 512 KiB */
-#define UNWIND_CHUNK_ROWS_BITS 17  /* rows in a chunk: 512 KiB */
+#define UNWIND_CHUNK_ROWS_BITS 18  /* units of 16 bits in a chunk: 512 KiB */
 #define UNWIND_CHUNK_TABLES_BITS 5
 #define UNWIND_CHUNKS_MAX 256U /* of each of the three arrays */
 #define UNWIND_PROCESSES_MAX 8192U
@@ -66,17 +67,24 @@ static inline __u32 unwind_row_special(enum unwind_row_special special) {
     return unwind_row_pack(UNWIND_ROW_SPECIAL, special, 0);
 }
 
-/* An entry of the index: with no count the lower half is the page's one row, else the index of its first. */
-static inline __u64 unwind_page_pack(__u32 count, __u32 row) {
-    return (__u64)count << 32 | row;
-}
+/*
+ * A row in short: bits 7..15 where in its page it begins, 0..6 a code, the number of its row in the file's
+ * list of codes. A page with a row that has no code has all of them in full.
+ */
+#define UNWIND_CODE_BITS 7
+#define UNWIND_CODES_MAX (1U << UNWIND_CODE_BITS)
+
+/* An entry of the index. With no count the lower half is the page's one row, else the unit of its first. A
+ * row in full takes two units and begins at an even one. */
+#define UNWIND_PAGE_COUNT_SHIFT 32
+#define UNWIND_PAGE_FULL (1ULL << 63)
 
 /* --- processes ----------------------------------------------------------------------------------------- */
 
 struct unwind_range {
     __u64 low, high; /* addresses, multiples of the machine's page */
     __u32 page;      /* index of the entry for low */
-    __u32 reserved;
+    __u32 codes;     /* unit of the first of the file's codes, rows in full */
 };
 
 enum {
@@ -141,8 +149,8 @@ struct unwind_walk {
     __u64 pc, sp, bp;
     __u64 is_return; /* pc is a return address: its call is at pc - 1 */
     __u64 low, high; /* the range the last miss was in */
-    __u32 page;
-    __u32 table, generation, table_flags;
+    __u32 page, codes;
+    __u32 table, generation, table_flags, reserved;
     __u64 leaf;   /* no frame was left yet */
     __u64 factor; /* of the next frame in the hash */
     __u64 busy;

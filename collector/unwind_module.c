@@ -21,7 +21,7 @@ int unwind_modules_open(struct unwind_modules *ret_modules) {
     struct unwind_modules modules = {.pages.outer = -1, .rows.outer = -1};
     int error = unwind_pool_open("unwind_pages", sizeof(uint64_t), UNWIND_CHUNK_PAGES_BITS, &modules.pages);
     if (error == 0)
-        error = unwind_pool_open("unwind_rows", sizeof(uint32_t), UNWIND_CHUNK_ROWS_BITS, &modules.rows);
+        error = unwind_pool_open("unwind_rows", sizeof(uint16_t), UNWIND_CHUNK_ROWS_BITS, &modules.rows);
     if (error < 0) {
         unwind_modules_close(&modules);
         return error;
@@ -36,99 +36,6 @@ void unwind_modules_close(struct unwind_modules *modules) {
     table_clear(&modules->by_file);
     free(modules->modules);
     *modules = (struct unwind_modules){.pages.outer = -1, .rows.outer = -1};
-}
-
-/* --- placing rows -------------------------------------------------------------------------------------- */
-
-#define PAGE_ROWS_MAX (1U << UNWIND_PAGE_BITS)
-
-/* Pages with the same rows, by the hash of them, so that these are there once. */
-struct placing {
-    struct unwind_modules *modules;
-    uint32_t next, end; /* of the run of rows */
-    uint64_t *seen;     /* count and index, as in a page's entry; 0 none */
-    uint32_t seen_mask;
-};
-
-/* Where the rows are now. They do not cross from one chunk to the next. */
-static uint32_t rows_place(struct placing *placing, const uint32_t *rows, uint32_t count) {
-    struct unwind_modules *modules = placing->modules;
-    uint64_t hash = count;
-    for (uint32_t i = 0; i < count; i++) {
-        hash = (hash ^ rows[i]) * 0x9E3779B97F4A7C15ULL;
-        hash ^= hash >> 29;
-    }
-    uint64_t *seen = &placing->seen[hash & placing->seen_mask];
-    while (*seen && (*seen >> 32 != count || memcmp(unwind_pool_at(&modules->rows, (uint32_t)*seen), rows,
-                                                    count * sizeof(*rows)) != 0))
-        seen = &placing->seen[++hash & placing->seen_mask];
-    if (*seen) {
-        modules->pages_shared++;
-        return (uint32_t)*seen;
-    }
-    uint32_t chunk_end = (placing->next | ((1U << UNWIND_CHUNK_ROWS_BITS) - 1)) + 1;
-    if (chunk_end - placing->next < count)
-        placing->next = chunk_end;
-    uint32_t at = placing->next;
-    memcpy(unwind_pool_at(&modules->rows, at), rows, count * sizeof(*rows));
-    placing->next += count;
-    *seen = unwind_page_pack(count, at);
-    return at;
-}
-
-static void pages_place(struct placing *placing, const struct unwind_rows *rows, uint32_t first,
-                        uint32_t pages) {
-    struct unwind_modules *modules = placing->modules;
-    uint32_t current = unwind_row_special(UNWIND_SPECIAL_NONE), here[PAGE_ROWS_MAX];
-    size_t at = 0;
-    for (uint32_t page = 0; page < pages; page++) {
-        uint64_t low = (uint64_t)page << UNWIND_PAGE_BITS;
-        uint32_t count = 0;
-        /* What goes on from the page before. */
-        if (at >= rows->count || rows->rows[at].distance != low)
-            here[count++] = current;
-        for (; at < rows->count && rows->rows[at].distance - low < PAGE_ROWS_MAX; at++) {
-            current = rows->rows[at].row;
-            here[count++] = (uint32_t)(rows->rows[at].distance - low) << UNWIND_ROW_OFFSET_SHIFT | current;
-        }
-        uint64_t *entry = unwind_pool_at(&modules->pages, first + page);
-        *entry = count == 1 ? unwind_page_pack(0, here[0])
-                            : unwind_page_pack(count, rows_place(placing, here, count));
-        modules->pages_all++;
-        modules->pages_inline += count == 1;
-    }
-}
-
-static int rows_install(struct unwind_modules *modules, const struct unwind_rows *rows,
-                        struct unwind_module *module) {
-    uint32_t pages = (uint32_t)((rows->high - rows->low) >> UNWIND_PAGE_BITS), seen_size = 256;
-    /* Each page may repeat the row it begins with, and each chunk may end with what did not fit. */
-    uint64_t most = rows->count + pages;
-    most += (most >> UNWIND_CHUNK_ROWS_BITS) * PAGE_ROWS_MAX + 2 * PAGE_ROWS_MAX;
-    struct placing placing = {.modules = modules};
-    if (most > UINT32_MAX)
-        return -EFBIG;
-    while (seen_size < 2 * pages)
-        seen_size *= 2;
-    placing.seen = calloc(seen_size, sizeof(*placing.seen));
-    placing.seen_mask = seen_size - 1;
-    int error = placing.seen ? unwind_pool_take(&modules->rows, (uint32_t)most, &module->row) : -ENOMEM;
-    if (error == 0 && (error = unwind_pool_take(&modules->pages, pages, &module->page)) < 0)
-        unwind_pool_give(&modules->rows, module->row, (uint32_t)most);
-    if (error == 0) {
-        placing.next = module->row;
-        pages_place(&placing, rows, module->page, pages);
-        module->pages = pages;
-        module->rows = placing.next - module->row;
-        unwind_pool_trim(&modules->rows, module->row, (uint32_t)most, module->rows);
-        module->low = rows->low;
-        module->high = rows->high;
-        module->segment_count = rows->segment_count;
-        memcpy(module->segments, rows->segments, sizeof(module->segments));
-        modules->unsupported += rows->unsupported;
-    }
-    free(placing.seen);
-    return error;
 }
 
 /* --- files --------------------------------------------------------------------------------------------- */
@@ -159,8 +66,7 @@ static void module_forget(struct unwind_modules *modules, uint32_t id) {
             first = modules->modules[first - 1].next;
         modules->modules[first - 1].next = module->next;
     }
-    unwind_pool_give(&modules->pages, module->page, module->pages);
-    unwind_pool_give(&modules->rows, module->row, module->rows);
+    unwind_pages_remove(&modules->pages, &modules->rows, &module->placed);
     *module = (struct unwind_module){.next = modules->free};
     modules->free = id;
 }
@@ -174,7 +80,7 @@ static void modules_shrink(struct unwind_modules *modules, uint64_t pages_max, u
             const struct unwind_module *module = &modules->modules[i];
             if (module->file.inode == 0 || module->uses > 0 || now_ns - module->unused_ns < GRACE_NS)
                 continue;
-            pages += module->pages + 1; /* one that has none is no less to remember */
+            pages += module->placed.pages + 1; /* one that has none is no less to remember */
             if (oldest == 0 || module->unused_ns < modules->modules[oldest - 1].unused_ns)
                 oldest = i + 1;
         }
@@ -214,12 +120,18 @@ static int module_read(struct unwind_modules *modules, const char *path, struct 
         error = -ESTALE;
     if (error == 0)
         error = unwind_rows_read(fd, &rows);
+    if (error == 0)
+        error = unwind_pages_place(&rows, &modules->pages, &modules->rows, &module->placed);
+    if (error == -ENOSPC) {
+        modules_shrink(modules, 0, now_ns);
+        error = unwind_pages_place(&rows, &modules->pages, &modules->rows, &module->placed);
+    }
     if (error == 0) {
-        error = rows_install(modules, &rows, module);
-        if (error == -ENOSPC) {
-            modules_shrink(modules, 0, now_ns);
-            error = rows_install(modules, &rows, module);
-        }
+        module->low = rows.low;
+        module->high = rows.high;
+        module->segment_count = rows.segment_count;
+        memcpy(module->segments, rows.segments, sizeof(module->segments));
+        modules->unsupported += rows.unsupported;
     }
     if (fd >= 0)
         close(fd);
@@ -237,7 +149,7 @@ int unwind_module_find(struct unwind_modules *modules, const char *path, const s
         id = modules->modules[id - 1].next;
     if (id) {
         *ret_id = id;
-        return modules->modules[id - 1].pages ? 0 : -ENOENT;
+        return modules->modules[id - 1].placed.pages ? 0 : -ENOENT;
     }
     struct unwind_module module = {.file = *file, .unused_ns = now_ns};
     modules_shrink(modules, UNUSED_PAGES_MAX, now_ns);
@@ -247,8 +159,7 @@ int unwind_module_find(struct unwind_modules *modules, const char *path, const s
         return error;
     module.next = table_get(&modules->by_file, hash);
     if (module_new(modules, &id) < 0 || table_set(&modules->by_file, hash, id) < 0) {
-        unwind_pool_give(&modules->pages, module.page, module.pages);
-        unwind_pool_give(&modules->rows, module.row, module.rows);
+        unwind_pages_remove(&modules->pages, &modules->rows, &module.placed);
         if (id) {
             modules->modules[id - 1] = (struct unwind_module){.next = modules->free};
             modules->free = id;

@@ -11,6 +11,7 @@
 #include <time.h>
 
 #include "collector/table.h"
+#include "collector/unwind_pages.h"
 #include "collector/unwind_pool.h"
 #include "collector/unwind_rows.h"
 
@@ -25,10 +26,10 @@ struct unwind_module {
     uint64_t low, high;
     struct unwind_segment segments[UNWIND_SEGMENTS_MAX];
     unsigned segment_count;
-    uint32_t page, pages, row, rows; /* runs in the pools; no pages: there is nothing to be had of the file */
-    uint32_t uses;                   /* by tables */
-    uint64_t unused_ns;              /* since when, CLOCK_MONOTONIC */
-    uint32_t next;                   /* with the same hash; or free. 0 none */
+    struct unwind_placed placed; /* no pages: there is nothing to be had of the file */
+    uint32_t uses;               /* by tables */
+    uint64_t unused_ns;          /* since when, CLOCK_MONOTONIC */
+    uint32_t next;               /* with the same hash; or free. 0 none */
 };
 
 struct unwind_modules {
@@ -36,7 +37,7 @@ struct unwind_modules {
     struct unwind_module *modules; /* by id - 1 */
     uint32_t count, room, free;
     struct table by_file; /* hash of the file to the newest id */
-    uint64_t read, failed, unsupported, build_ns, pages_all, pages_inline, pages_shared;
+    uint64_t read, failed, unsupported, build_ns;
 };
 
 /* Returns 0 or a negative errno; what was opened is closed again. */

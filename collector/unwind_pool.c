@@ -34,19 +34,48 @@ int unwind_pool_open(const char *name, uint32_t unit_bytes, uint32_t chunk_bits,
     return 0;
 }
 
-static int chunk_make(struct unwind_pool *pool, uint32_t index) {
-    int fd = chunk_map_create("chunk", (uint32_t)chunk_bytes(pool));
-    if (fd < 0)
-        return fd;
+/* Enters chunks into the array: at once, since the kernel waits after each call until no program can be using
+ * what was there before, for some 10 ms. One by one where it cannot do so. */
+static int chunks_enter(const struct unwind_pool *pool, const uint32_t *indexes, const int *fds,
+                        uint32_t count) {
+    uint32_t entered = count;
     int error = 0;
-    void *memory = mmap(NULL, chunk_bytes(pool), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (memory == MAP_FAILED)
-        error = -errno;
-    else if ((error = bpf_map_update_elem(pool->outer, &index, &fd, BPF_ANY)) < 0)
-        munmap(memory, chunk_bytes(pool));
-    else
-        pool->chunks[index] = memory;
-    close(fd); /* the array and the mapping hold it */
+    if (count > 1 && bpf_map_update_batch(pool->outer, indexes, fds, &entered, NULL) == 0)
+        return 0;
+    for (uint32_t i = 0; i < count && error == 0; i++)
+        error = bpf_map_update_elem(pool->outer, &indexes[i], &fds[i], BPF_ANY);
+    return error;
+}
+
+/* Makes the chunks from first to last that are not there yet. */
+static int chunks_make(struct unwind_pool *pool, uint32_t first, uint32_t last) {
+    uint32_t indexes[UNWIND_CHUNKS_MAX], count = 0;
+    int fds[UNWIND_CHUNKS_MAX], error = 0;
+    for (uint32_t i = first; i <= last && error == 0; i++) {
+        if (pool->chunks[i])
+            continue;
+        int fd = chunk_map_create("chunk", (uint32_t)chunk_bytes(pool));
+        void *memory =
+            fd < 0 ? MAP_FAILED : mmap(NULL, chunk_bytes(pool), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (memory == MAP_FAILED) {
+            error = fd < 0 ? fd : -errno;
+            if (fd >= 0)
+                close(fd);
+            break;
+        }
+        pool->chunks[i] = memory;
+        indexes[count] = i;
+        fds[count++] = fd;
+    }
+    if (error == 0 && count > 0)
+        error = chunks_enter(pool, indexes, fds, count);
+    for (uint32_t i = 0; i < count; i++) {
+        close(fds[i]); /* the array and the mapping hold it */
+        if (error < 0) {
+            munmap(pool->chunks[indexes[i]], chunk_bytes(pool));
+            pool->chunks[indexes[i]] = NULL;
+        }
+    }
     return error;
 }
 
@@ -74,10 +103,8 @@ int unwind_pool_take(struct unwind_pool *pool, uint32_t count, uint32_t *ret_fir
     uint64_t high = (uint64_t)first + count;
     if (high > (uint64_t)UNWIND_CHUNKS_MAX << pool->chunk_bits)
         return -ENOSPC;
-    for (uint64_t chunk = first >> pool->chunk_bits; error == 0 && chunk <= (high - 1) >> pool->chunk_bits;
-         chunk++)
-        if (!pool->chunks[chunk])
-            error = chunk_make(pool, (uint32_t)chunk);
+    if (error == 0)
+        error = chunks_make(pool, first >> pool->chunk_bits, (uint32_t)((high - 1) >> pool->chunk_bits));
     if (error < 0)
         return error;
     if (i < pool->free_count) {

@@ -285,7 +285,8 @@ static int mapping_draw(void *argument, const struct unwind_mapping *mapping) {
     drawing->table.ranges[drawing->table.count++] = (struct unwind_range){
         .low = mapping->low,
         .high = mapping->low + bytes,
-        .page = module->page + (uint32_t)((address - module->low) >> UNWIND_PAGE_BITS),
+        .page = module->placed.page + (uint32_t)((address - module->low) >> UNWIND_PAGE_BITS),
+        .codes = module->placed.codes,
     };
     return 0;
 }
@@ -419,9 +420,6 @@ void unwind_tables_stats(const struct unwind_tables *tables, struct unwind_table
         .files_read = modules->read,
         .files_failed = modules->failed,
         .build_ns = modules->build_ns,
-        .pages = modules->pages_all,
-        .pages_inline = modules->pages_inline,
-        .pages_shared = modules->pages_shared,
         .rows_unsupported = modules->unsupported,
         .ranges_lost = tables->ranges_lost,
         .processes_lost = tables->processes_lost,
@@ -429,8 +427,14 @@ void unwind_tables_stats(const struct unwind_tables *tables, struct unwind_table
     };
     for (uint32_t i = 0; i < tables->table_count; i++)
         stats.tables += tables->tables[i] != NULL;
-    for (uint32_t i = 0; i < modules->count; i++)
-        stats.modules += modules->modules[i].file.inode != 0;
+    for (uint32_t i = 0; i < modules->count; i++) {
+        const struct unwind_module *module = &modules->modules[i];
+        stats.modules += module->file.inode != 0;
+        stats.pages += module->placed.pages;
+        stats.pages_single += module->placed.single;
+        stats.pages_shared += module->placed.shared;
+        stats.pages_full += module->placed.full;
+    }
     counters_read(tables->maps[MAP_COUNTERS], &stats.counters);
     *ret_stats = stats;
 }

@@ -33,7 +33,8 @@ struct unwind_tables_stats {
     uint64_t files_read;     /* opened for their rows */
     uint64_t files_failed;   /* of which there was nothing to be had */
     uint64_t build_ns;       /* what reading and placing them took, together */
-    uint64_t pages, pages_inline, pages_shared; /* of 512 bytes of code: all, with one row, like another */
+    uint64_t pages, pages_single, pages_shared; /* of 512 bytes of code: all, with one row, like another */
+    uint64_t pages_full;                        /* with a row that has no code */
     uint64_t rows_unsupported;                  /* that stand for more than a row can say */
     uint64_t ranges_lost;            /* mappings for which a process' table or memory had no room */
     uint64_t processes_lost;         /* processes for which there was no room */

@@ -85,13 +85,15 @@ static void tables_show(const struct unwind_tables *tables) {
            (unsigned long long)stats.processes, (unsigned long long)stats.modules,
            (unsigned long long)stats.files_read, (double)stats.build_ns / 1e6,
            (double)stats.bytes / (1 << 20), (double)stats.bytes_reserved / (1 << 20));
-    printf("  %llu pages of code, %llu of one row, %llu like another; %llu rows unsupported; %llu ranges and "
+    printf("  %llu pages of code, %llu of one row, %llu like another, %llu in full; %llu rows unsupported; "
+           "%llu ranges and "
            "%llu "
            "processes lost; maps read %llu times; %llu forks lost\n",
-           (unsigned long long)stats.pages, (unsigned long long)stats.pages_inline,
-           (unsigned long long)stats.pages_shared, (unsigned long long)stats.rows_unsupported,
-           (unsigned long long)stats.ranges_lost, (unsigned long long)stats.processes_lost,
-           (unsigned long long)stats.maps_read, (unsigned long long)stats.counters.forks_lost);
+           (unsigned long long)stats.pages, (unsigned long long)stats.pages_single,
+           (unsigned long long)stats.pages_shared, (unsigned long long)stats.pages_full,
+           (unsigned long long)stats.rows_unsupported, (unsigned long long)stats.ranges_lost,
+           (unsigned long long)stats.processes_lost, (unsigned long long)stats.maps_read,
+           (unsigned long long)stats.counters.forks_lost);
 }
 
 static pid_t command_start(char **arguments) {
