@@ -33,6 +33,32 @@ static int record_seen(void *argument, void *data, size_t bytes) {
     return 0;
 }
 
+/* linux/capability.h; either way in is enough of the first two. */
+enum { CAPABILITY_SYS_ADMIN = 21, CAPABILITY_PERFMON = 38, CAPABILITY_BPF = 39 };
+
+static bool capable(void) {
+    char line[256];
+    unsigned long long effective = 0;
+    FILE *status = fopen("/proc/self/status", "re");
+    while (status && fgets(line, sizeof(line), status))
+        sscanf(line, "CapEff: %llx", &effective);
+    if (status)
+        fclose(status);
+    return (effective >> CAPABILITY_SYS_ADMIN & 1) ||
+           ((effective >> CAPABILITY_BPF & 1) && (effective >> CAPABILITY_PERFMON & 1));
+}
+
+int probe_tables_open(struct unwind_tables **ret_tables) {
+    if (!capable()) {
+        printf("skipped: without CAP_BPF and CAP_PERFMON no program can be loaded into the kernel\n");
+        return PROBE_SKIPPED;
+    }
+    int error = unwind_tables_open(ret_tables);
+    if (error < 0)
+        fprintf(stderr, "no tables: %s\n", strerror(-error));
+    return error < 0;
+}
+
 int probe_open(struct unwind_tables *tables, struct probe **ret_probe) {
     struct probe *probe = calloc(1, sizeof(*probe));
     uint64_t begin = clock_now_ns();
