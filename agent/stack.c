@@ -143,9 +143,9 @@ static uint64_t stack_name(struct thread_slot *slot, uint64_t hash, const uint64
  */
 static uint32_t stack_end_flags(uint64_t outermost) {
     switch (unwind_row_find(outermost - 1) & 7) {
-    case UNWIND_FRAME:
+    case CFI_ROW_FRAME:
         return STACK_INCOMPLETE | STACK_NO_INFORMATION;
-    case UNWIND_FULL:
+    case CFI_ROW_FULL:
         return STACK_INCOMPLETE | STACK_NO_RULE;
     default:
         return STACK_INCOMPLETE;
