@@ -21,7 +21,8 @@ async function memcachedOnce(context, name, command) {
   const socket = context.file(`${name}.sock`);
   const user = process.getuid() === 0 ? ['-u', 'root'] : [];
   const child = context.begin(command[0], [...command.slice(1), context.tool('memcached'), ...user, '-t', '4', '-m', '64', '-s', socket]);
-  await context.until(`${name} memcached to listen`, () => fs.existsSync(socket));
+  /* The socket's file is there before it is listened at. */
+  await context.until(`${name} memcached to listen`, () => ask(socket, 'version\r\n', /\r\n$/).then(() => true, () => false));
   const answered = await load(socket, 12, 1500);
   const stats = await ask(socket, 'stats\r\n', /END\r\n$/);
   /* The target, not us: memcached ends by itself on SIGTERM. */
