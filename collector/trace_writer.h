@@ -69,9 +69,9 @@ void trace_writer_free(struct trace_writer *writer);
 /*
  * Adds one row: row points to the kind's struct (struct trace_wait for TRACE_WAIT ...), which is
  * copied with the bytes and list items it points to. thread: the id of the thread for TRACE_WAIT,
- * TRACE_RELEASE, TRACE_COUNT and TRACE_REGION, else 0. Returns 0, or when the row is lost (and counted)
- * -EINVAL (no such kind), -E2BIG (bytes and lists over 1 MiB), -ENOMEM, or the negative errno that
- * stopped the writer.
+ * TRACE_RELEASE, TRACE_COUNT, TRACE_REGION, TRACE_OFF_CPU and TRACE_SAMPLE, else 0. Returns 0, or when the
+ * row is lost (and counted) -EINVAL (no such kind), -E2BIG (bytes and lists over 1 MiB), -ENOMEM, or the
+ * negative errno that stopped the writer.
  */
 int trace_writer_row(struct trace_writer *writer, enum trace_kind_id kind, uint32_t thread, const void *row);
 

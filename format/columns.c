@@ -511,6 +511,8 @@ static const struct {
     [TRACE_WAIT] = {true, offsetof(struct trace_wait, begin), offsetof(struct trace_wait, duration)},
     [TRACE_RELEASE] = TIMED(release, time),
     [TRACE_REGION] = {true, offsetof(struct trace_region, begin), offsetof(struct trace_region, duration)},
+    [TRACE_OFF_CPU] = {true, offsetof(struct trace_off_cpu, begin), offsetof(struct trace_off_cpu, duration)},
+    [TRACE_SAMPLE] = TIMED(sample, time),
     [TRACE_SNAPSHOT] = TIMED(snapshot, time),
     [TRACE_LOSS] = TIMED(loss, time),
     [TRACE_END] = TIMED(end, time),

@@ -109,6 +109,25 @@ static const struct trace_column region_columns[] = {
     COLUMN(region, name, TRACE_PLAIN),  COLUMN(region, depth, TRACE_PLAIN),
     COLUMN(region, flags, TRACE_PLAIN),
 };
+static const struct trace_column off_cpu_columns[] = {
+    COLUMN(off_cpu, begin, TRACE_DELTA),       COLUMN(off_cpu, duration, TRACE_PLAIN),
+    COLUMN(off_cpu, delay, TRACE_PLAIN),       COLUMN(off_cpu, cause, TRACE_PLAIN),
+    COLUMN(off_cpu, syscall, TRACE_PLAIN),     COLUMN(off_cpu, flags, TRACE_PLAIN),
+    COLUMN(off_cpu, stack, TRACE_PLAIN),       COLUMN(off_cpu, waker, TRACE_PLAIN),
+    COLUMN(off_cpu, waker_stack, TRACE_PLAIN), COLUMN(off_cpu, ran, TRACE_PLAIN),
+    COLUMN(off_cpu, ran_name, TRACE_PLAIN),
+};
+static const struct trace_column sample_columns[] = {
+    COLUMN(sample, time, TRACE_DELTA),
+    COLUMN(sample, weight, TRACE_PLAIN),
+    COLUMN(sample, stack, TRACE_PLAIN),
+    COLUMN(sample, kernel_stack, TRACE_PLAIN),
+};
+static const struct trace_column schedule_columns[] = {
+    COLUMN(schedule, thread, TRACE_DELTA), COLUMN(schedule, begin, TRACE_DELTA),
+    COLUMN(schedule, end, TRACE_DELTA),    COLUMN(schedule, stretches, TRACE_PLAIN),
+    COLUMN(schedule, lost, TRACE_PLAIN),   COLUMN(schedule, lost_ns, TRACE_PLAIN),
+};
 static const struct trace_column snapshot_columns[] = {
     COLUMN(snapshot, time, TRACE_DELTA),       COLUMN(snapshot, thread, TRACE_DELTA),
     COLUMN(snapshot, lock, TRACE_PLAIN),       COLUMN(snapshot, since, TRACE_DELTA),
@@ -159,4 +178,7 @@ const struct trace_kind TRACE_KINDS[TRACE_KIND_LIMIT] = {
     [TRACE_END] = KIND(end),
     [TRACE_INDEX] = KIND(index),
     [TRACE_REGION] = KIND(region),
+    [TRACE_OFF_CPU] = KIND(off_cpu),
+    [TRACE_SAMPLE] = KIND(sample),
+    [TRACE_SCHEDULE] = KIND(schedule),
 };

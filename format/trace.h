@@ -97,6 +97,9 @@ enum trace_kind_id {
     TRACE_END = 20,
     TRACE_INDEX = 21,
     TRACE_REGION = 22,
+    TRACE_OFF_CPU = 23,
+    TRACE_SAMPLE = 24,
+    TRACE_SCHEDULE = 25,
     TRACE_KIND_LIMIT
 };
 
@@ -178,7 +181,7 @@ struct trace_lock_name {
     uint64_t file, line; /* of its declaration or of the site; 0 unknown */
     uint64_t source;     /* enum trace_name_source */
 };
-/* The thread of a wait, release, count or region is its block's. */
+/* The thread of a wait, release, count, region, off_cpu or sample is its block's. */
 struct trace_wait {
     uint64_t begin, duration;
     uint64_t lock;
@@ -212,6 +215,45 @@ struct trace_region {
     uint64_t name;  /* string, 0: it has none */
     uint64_t depth; /* regions it lies in */
     uint64_t flags; /* REGION_* */
+};
+/* Why a thread left its CPU, by the kernel. */
+enum trace_off_cause {
+    TRACE_OFF_PREEMPTED = 1, /* it could have gone on: others were to run */
+    TRACE_OFF_ASLEEP = 2,    /* until something happens or a signal comes (TASK_INTERRUPTIBLE) */
+    TRACE_OFF_HELD = 3,      /* in the kernel, whatever comes (TASK_UNINTERRUPTIBLE), and for no I/O */
+    TRACE_OFF_IO = 4,        /* until storage has done its part (task_struct.in_iowait) */
+    TRACE_OFF_FAULT = 5,     /* in an exception: a page has to come, or the memory map is locked */
+    TRACE_OFF_STOPPED = 6,   /* by a signal or a tracer */
+    TRACE_OFF_CAUSES
+};
+#define TRACE_OFF_OPEN 0x01U         /* it had not ended when its thread or the recording did */
+#define TRACE_OFF_WOKEN_BY_IRQ 0x02U /* an interrupt ended it: a timer, a device */
+/* A stretch that the block's thread was on no CPU, from the scheduler. */
+struct trace_off_cpu {
+    uint64_t begin, duration;
+    uint64_t delay;       /* of duration: at its end it could have run; all of it if it was preempted */
+    uint64_t cause;       /* enum trace_off_cause */
+    uint64_t syscall;     /* the call it was in, number + 1; 0: in none */
+    uint64_t flags;       /* TRACE_OFF_* */
+    uint64_t stack;       /* where it left the CPU */
+    uint64_t waker;       /* thread that ended it; 0: an interrupt, or a thread of no process here */
+    uint64_t waker_stack; /* where */
+    uint64_t ran;         /* thread that had the CPU until then; 0: another process', or none */
+    uint64_t ran_name;    /* string: what that process' thread is called; 0: the CPU was idle, or ran tells */
+};
+/* The block's thread was on a CPU when the sampling clock ticked. */
+struct trace_sample {
+    uint64_t time;
+    uint64_t weight;       /* ns that it stands for */
+    uint64_t stack;        /* 0 unknown */
+    uint64_t kernel_stack; /* 0: it was not in the kernel */
+};
+/* From begin to end the scheduler's word on a thread is known: where it was on no CPU there is an off_cpu
+ * row, but for those lost. Written when the thread ends, and at the end. */
+struct trace_schedule {
+    uint64_t thread, begin, end;
+    uint64_t stretches, lost; /* rows written; that there was no room for */
+    uint64_t lost_ns;         /* the length of those lost */
 };
 /* Something that was still going on at a tick. */
 struct trace_snapshot {

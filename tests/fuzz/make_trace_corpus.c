@@ -109,6 +109,37 @@ static int annotations_write(struct trace_writer *writer) {
     return error;
 }
 
+/* What the scheduler tells. */
+static int schedule_write(struct trace_writer *writer) {
+    uint64_t other = trace_writer_string(writer, "other", 5);
+    int error = definitions_write(writer) | events_write(writer, 3);
+    error |= ROW(TRACE_OFF_CPU, 2,
+                 &(struct trace_off_cpu){.begin = 1100000200,
+                                         .duration = 40000,
+                                         .delay = 3000,
+                                         .cause = TRACE_OFF_ASLEEP,
+                                         .syscall = 203,
+                                         .stack = 1,
+                                         .waker = 3,
+                                         .waker_stack = 2,
+                                         .ran = 3});
+    error |= ROW(TRACE_OFF_CPU, 2,
+                 &(struct trace_off_cpu){.begin = 1100050000,
+                                         .duration = 700,
+                                         .delay = 700,
+                                         .cause = TRACE_OFF_PREEMPTED,
+                                         .ran_name = other});
+    error |= ROW(TRACE_OFF_CPU, 3,
+                 &(struct trace_off_cpu){.begin = 1100060000,
+                                         .duration = 900000000,
+                                         .cause = TRACE_OFF_IO,
+                                         .syscall = 1,
+                                         .flags = TRACE_OFF_OPEN | TRACE_OFF_WOKEN_BY_IRQ});
+    error |= ROW(TRACE_SAMPLE, 2, &(struct trace_sample){1100045000, 10101010, 1, 2});
+    error |= ROW(TRACE_SCHEDULE, 0, &(struct trace_schedule){2, 1000001000, 1960000000, 2, 1, 5000});
+    return error;
+}
+
 /* Without events: an empty trace if it is finished, else one of noise. */
 static int seed_write(const char *folder, const char *name, uint64_t events, bool finish) {
     struct trace_writer *writer = NULL;
@@ -138,6 +169,11 @@ int main(int argc, char **argv) {
     error |= seed_open(argv[1], "annotations.trace", &writer);
     if (error == 0)
         error = annotations_write(writer) | trace_writer_finish(writer);
+    trace_writer_free(writer);
+    writer = NULL;
+    error |= seed_open(argv[1], "schedule.trace", &writer);
+    if (error == 0)
+        error = schedule_write(writer) | trace_writer_finish(writer);
     trace_writer_free(writer);
     char path[PATH_MAX];
     if (snprintf(path, sizeof(path), "%s/torn.trace", argv[1]) >= (int)sizeof(path) ||
