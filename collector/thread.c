@@ -225,7 +225,9 @@ void thread_end(struct recording *recording, struct image *image, struct slot_vi
     if (end_ns == 0 || last->end_ticks != 0)
         end_ns =
             last->end_ticks ? image_time(recording, image, last->end_ticks, &view->guard) : recording->now;
-    name_refresh(recording, image, view, end_ns, last->name);
+    /* Only a thread that ended by itself has noted what it was called by then. */
+    if (memcmp(last->name, view->first_name, sizeof(last->name)) != 0)
+        name_refresh(recording, image, view, end_ns, last->name);
     counts_store(recording, image, view, last);
 
     struct trace_cost cost = {
