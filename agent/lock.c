@@ -229,8 +229,10 @@ static uint32_t release_waiters(struct thread_slot *slot, const struct lock_rele
         waiters = release->before;
     if (announced && waiters > 0)
         waiters--;
-    if (waiters > 0 || !release->slept)
+    if (waiters > 0)
         return waiters;
+    if (!release->slept)
+        return release->slept_elsewhere;
     uint64_t then = waited ? agent_private(slot)->pending_words[release_place(release) - 1] : 0;
     return !waited || filter_waiters(then) > 1 || filter_begun(then) != filter_begun(word);
 }

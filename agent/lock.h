@@ -138,9 +138,10 @@ struct lock_release {
     uint64_t due;  /* of the hold (struct held_lock), 0: nothing is to be done for it */
     uint64_t time; /* ticks; 0: nobody was woken, and the clock is read when it is needed */
     uint32_t hash;
-    uint32_t before; /* waiters that the filter knew of before the real call */
-    bool is_top;     /* still on the held-stack, and the last taken */
-    bool slept;      /* by the lock's word: somebody sleeps, or slept when this thread took it */
+    uint32_t before;      /* waiters that the filter knew of before the real call */
+    bool is_top;          /* still on the held-stack, and the last taken */
+    bool slept;           /* by the lock's word: somebody sleeps, or slept when this thread took it */
+    bool slept_elsewhere; /* likewise, and it may be in another process */
 };
 
 /* Finds the lock deeper in the held-stack and closes the gap. */

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 #include <limits.h>
+#include <linux/futex.h>
 
+#include "agent/shared_lock.h"
 #include "agent/take.h"
 #include "agent/word.h"
 
@@ -12,7 +14,9 @@ static inline uint32_t mutex_owner(const pthread_mutex_t *mutex) {
 
 /* nptl/pthreadP.h: bits of __kind, and the owner of a robust mutex that was lost. */
 #define MUTEX_PROCESS_SHARED 0x80
+#define MUTEX_PRIORITY_INHERIT 0x20
 #define MUTEX_ROBUST 0x10
+#define MUTEX_CEILING_MASK 0xfff80000U /* of the word of one with a ceiling */
 #define MUTEX_OWNER_NOT_RECOVERABLE (INT_MAX - 1)
 
 /* glibc's trylock leaves the lock word of a lost mutex taken (nptl/pthread_mutex_trylock.c unlocks it only
@@ -32,6 +36,24 @@ static inline bool mutex_is_private(const pthread_mutex_t *mutex) {
            !(mutex->__data.__kind & MUTEX_PROCESS_SHARED);
 }
 
+/* Before it is taken, whatever the call. */
+static inline void mutex_note(const pthread_mutex_t *mutex) {
+    if (AGENT_UNLIKELY(mutex->__data.__kind & MUTEX_PROCESS_SHARED)) {
+        struct thread_slot *slot = agent_slot();
+        if (slot)
+            shared_lock_tell(slot, lock_key(mutex, lock_hash(mutex), LOCK_CLASS_MUTEX));
+    }
+}
+
+/* Whether somebody sleeps for a mutex that is held, in whatever process (sysdeps/nptl/lowlevellock.h; the
+ * word of a robust one or one that hands on its priority is its owner's tid and FUTEX_WAITERS). */
+static bool mutex_has_sleepers(const pthread_mutex_t *mutex) {
+    uint32_t word = (uint32_t)mutex->__data.__lock;
+    if (mutex->__data.__kind & (MUTEX_ROBUST | MUTEX_PRIORITY_INHERIT))
+        return word & FUTEX_WAITERS;
+    return (word & ~MUTEX_CEILING_MASK) > 1;
+}
+
 /* Looks whether a known mutex that is taken comes free at once. */
 static bool mutex_take_soon(pthread_mutex_t *mutex, struct thread_slot *slot) {
     bool had = false;
@@ -47,6 +69,7 @@ static bool mutex_take_soon(pthread_mutex_t *mutex, struct thread_slot *slot) {
 /* Everything but a plain mutex that is free. */
 static AGENT_SLOW int mutex_take(pthread_mutex_t *mutex, struct thread_slot *slot, uint64_t site) {
     uint32_t hash = lock_hash(mutex);
+    mutex_note(mutex);
     uint64_t begin = agent_ticks();
     if (word_mutex_known(mutex) && !__libc_single_threaded && lock_brief_due() &&
         mutex_take_soon(mutex, slot))
@@ -82,10 +105,12 @@ AGENT_EXPORT int pthread_mutex_lock(pthread_mutex_t *mutex) {
 }
 
 AGENT_EXPORT int pthread_mutex_trylock(pthread_mutex_t *mutex) {
+    mutex_note(mutex);
     HOOK_TRY(mutex, LOCK_CLASS_MUTEX, agent_real.pthread_mutex_trylock(mutex));
 }
 
 AGENT_EXPORT int pthread_mutex_timedlock(pthread_mutex_t *mutex, const struct timespec *limit) {
+    mutex_note(mutex);
     HOOK_TAKE(mutex, LOCK_CLASS_MUTEX, EBUSY, mutex_try(mutex),
               agent_real.pthread_mutex_timedlock(mutex, limit), mutex_owner(mutex), WAIT_TIMED);
 }
@@ -96,6 +121,7 @@ AGENT_EXPORT int pthread_mutex_clocklock(pthread_mutex_t *mutex, clockid_t clock
         agent_slot();
         return agent_real.pthread_mutex_clocklock(mutex, clock, limit);
     }
+    mutex_note(mutex);
     HOOK_TAKE(mutex, LOCK_CLASS_MUTEX, EBUSY, mutex_try(mutex),
               agent_real.pthread_mutex_clocklock(mutex, clock, limit), mutex_owner(mutex), WAIT_TIMED);
 }
@@ -112,12 +138,18 @@ static AGENT_SLOW int mutex_give_awaited(pthread_mutex_t *mutex, struct thread_s
 }
 
 /* Another kind of mutex, or a hold of which more is to be told. Who waits for a known mutex is told by its
- * word. */
+ * word; for one that is shared, it tells of those whom nothing else here knows. */
 static AGENT_SLOW int mutex_give_slow(pthread_mutex_t *mutex, struct thread_slot *slot) {
-    uint64_t base = lock_base(mutex, LOCK_CLASS_MUTEX);
-    if (AGENT_UNLIKELY(!word_mutex_known(mutex)))
-        return lock_release_around(slot, base, lock_hash(mutex), mutex, mutex_give_object);
-    struct lock_release release = {.base = base, .hash = lock_hash(mutex)};
+    struct lock_release release = {.base = lock_base(mutex, LOCK_CLASS_MUTEX), .hash = lock_hash(mutex)};
+    if (AGENT_UNLIKELY(!word_mutex_known(mutex))) {
+        if (!(mutex->__data.__kind & MUTEX_PROCESS_SHARED) || !mutex_has_sleepers(mutex))
+            return lock_release_around(slot, release.base, release.hash, mutex, mutex_give_object);
+        agent_thread.told_base = 0; /* waits begin elsewhere that are not seen here: this is news */
+        release.slept_elsewhere = true;
+        release.before = lock_waiters(release.hash);
+        lock_release_begin(slot, &release);
+        return lock_release_end(slot, &release, agent_real.pthread_mutex_unlock(mutex));
+    }
     lock_release_begin(slot, &release);
     if (word_mutex_give(mutex)) {
         release.slept = true;
@@ -147,5 +179,11 @@ AGENT_EXPORT int pthread_mutex_unlock(pthread_mutex_t *mutex) {
 }
 
 AGENT_EXPORT int pthread_mutex_init(pthread_mutex_t *mutex, const pthread_mutexattr_t *attr) {
-    HOOK_INIT(mutex, LOCK_CLASS_MUTEX, 0, agent_real.pthread_mutex_init(mutex, attr));
+    agent_slot();
+    int result = agent_real.pthread_mutex_init(mutex, attr);
+    if (result == 0) {
+        lock_init_record(mutex, LOCK_CLASS_MUTEX, 0);
+        mutex_note(mutex); /* who makes it tells first: others only use it */
+    }
+    return result;
 }

@@ -9,10 +9,10 @@ static void counter_add(_Atomic uint64_t *counter) {
                           memory_order_relaxed);
 }
 
-/* Definitions (stacks, modules, names) are not counted as emitted: when one is lost, it is written again with
- * the next record that needs it. */
+/* Definitions (stacks, modules, names, shared locks) are not counted as emitted: when one is lost, it is
+ * written again with the next record that needs it. */
 static bool kind_is_definition(enum record_kind kind) {
-    return kind == RECORD_STACK || kind == RECORD_MODULE || kind == RECORD_NAME;
+    return kind == RECORD_STACK || kind == RECORD_MODULE || kind == RECORD_NAME || kind == RECORD_LOCK_SHARED;
 }
 
 /* Inlined where the kind and the size are known. *ret_head: for ring_commit(). */

@@ -16,6 +16,7 @@
 #include "agent/count.h"
 #include "agent/fork.h"
 #include "agent/resolve.h"
+#include "agent/shared_lock.h"
 #include "agent/syscall.h"
 #include "agent/unwind.h"
 #include "agent/word.h"
@@ -199,6 +200,7 @@ void agent_start(void) {
         agent_slabs_forget();
         agent_directory_clear();
         filter_forked();
+        shared_locks_forked();
     }
     bool on = agent_bring_up();
     atomic_store_explicit(&agent_state, on ? AGENT_ON : AGENT_OFF, memory_order_release); /* [AGENT-STATE] */

@@ -46,9 +46,10 @@ struct catalogue_stack {
 };
 
 struct catalogue_lock {
-    uint64_t key; /* of its initialisation, or as first seen; a rwlock's class is RWLOCK_WRITE */
-    uint32_t process : 31;
-    uint32_t inferred : 1; /* first seen in use: no initialisation was reported */
+    uint64_t key;           /* of its initialisation, or as first seen; a rwlock's class is RWLOCK_WRITE */
+    uint32_t process : 30;  /* the first that was seen with it */
+    uint32_t inferred : 1;  /* first seen in use: no initialisation was reported */
+    uint32_t elsewhere : 1; /* other processes use it too, see shared_lock.c */
     uint32_t init_stack, first_site;
     uint32_t older;  /* lock that was at this address before, 0 none */
     uint32_t naming; /* that it was matched with, 0 none */

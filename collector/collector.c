@@ -71,6 +71,7 @@ static void recording_close(struct recording *recording) {
     drain_free(recording->drain);
     listener_free(recording->listener);
     counts_clear(recording);
+    table_clear(&recording->shared_locks);
     catalogue_clear(&recording->catalogue);
     free(recording->images);
     if (recording->epoll >= 0)

@@ -46,12 +46,12 @@ static int wait_apply(struct recording *recording, const struct backlog_entry *e
         .mode = lock_key_class(record->key),
         .flags = record->header.flags,
         .stack = stack,
-        .owner = thread_of_tid(image, record->header.value),
         .owner_site = intern_location(recording, image, record->owner_site, false),
         .mutex = record->mutex ? intern_lock(recording, image, record->mutex, 0) : 0,
     };
     if (!row.lock)
         return -ENOMEM;
+    row.owner = shared_lock_owner(recording, image, (uint32_t)row.lock, record->header.value);
     return trace_writer_row(recording->writer, TRACE_WAIT, entry->view->thread, &row);
 }
 
@@ -104,6 +104,17 @@ static int lock_init_apply(struct recording *recording, const struct backlog_ent
     const struct record_lock_init *record = data;
     uint64_t created = image_time(recording, entry->image, record->time, NULL);
     return intern_lock_init(recording, entry->image, record, created) ? 0 : -ENOMEM;
+}
+
+static bool lock_shared_plausible(const void *data) {
+    const struct record_lock_shared *record = data;
+    return lock_key_class(record->key) == LOCK_CLASS_MUTEX;
+}
+
+static int lock_shared_apply(struct recording *recording, const struct backlog_entry *entry,
+                             const void *data) {
+    shared_lock_told(recording, entry->image, data);
+    return 0;
 }
 
 static bool stack_plausible(const void *data) {
@@ -196,6 +207,8 @@ static const struct event_rule EVENT_RULES[RECORD_KIND_LIMIT] = {
                       count_apply},
     [RECORD_LOCK_INIT] = {"lock init", WORDS(struct record_lock_init), EVENT_DEFINITIONS, true,
                           lock_init_plausible, lock_init_apply},
+    [RECORD_LOCK_SHARED] = {"lock shared", WORDS(struct record_lock_shared), EVENT_DEFINITIONS, false,
+                            lock_shared_plausible, lock_shared_apply},
     [RECORD_STACK] = {"stack", WORDS(struct record_stack), EVENT_DEFINITIONS, false, stack_plausible,
                       stack_apply},
     [RECORD_MODULE] = {"module", WORDS(struct record_module), EVENT_MODULES, false, module_plausible,

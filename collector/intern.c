@@ -205,7 +205,7 @@ static uint32_t lock_find(const struct recording *recording, const struct image 
     uint32_t lasted = INTERN_GENERATIONS / 2;
     for (uint32_t step = 0; id && step < INTERN_CHAIN_STEPS; step++) {
         const struct catalogue_lock *lock = &recording->catalogue.locks[id];
-        if (lock->inferred || intern_generations_since(key, lock->key) < lasted)
+        if (lock->inferred || lock->elsewhere || intern_generations_since(key, lock->key) < lasted)
             return id;
         id = lock->older;
         if (id)

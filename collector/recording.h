@@ -135,6 +135,8 @@ struct recording {
     bool no_follow;
     bool stopping; /* agents are told to stop emitting */
 
+    struct table shared_locks; /* place in shared memory -> lock, see shared_lock.c */
+
     uint32_t thread_count;    /* last id */
     uint64_t emitted, stored; /* of threads that are settled */
     uint64_t refused;         /* hellos that were not believed */
@@ -274,6 +276,15 @@ uint32_t naming_oldest(const struct recording *recording, const struct image *im
 bool naming_fits(struct recording *recording, uint32_t lock, uint32_t naming);
 /* Tells the trace of the name that a new lock was made with. */
 void naming_tell(struct recording *recording, uint32_t lock);
+
+/* shared_lock.c */
+
+/* A process tells that a lock of its own may be another's too. */
+void shared_lock_told(struct recording *recording, struct image *image,
+                      const struct record_lock_shared *record);
+/* The thread that owns a lock by its tid, as the image that waits for it knows that; 0 unknown. */
+uint32_t shared_lock_owner(const struct recording *recording, const struct image *image, uint32_t lock,
+                           uint32_t tid);
 
 /* drain.c */
 

@@ -26,13 +26,14 @@ static void slot_snapshot(struct recording *recording, struct image *image, stru
         .thread = view->thread,
         .lock = intern_lock(recording, image, key, 0),
         .since = since,
-        .owner = owner ? table_get(&image->threads, owner) : 0,
         .stack = intern_stack(image, stack),
         .owner_site = intern_location(recording, image, owner_site & (UINT64_MAX >> 1), false),
         .mode = lock_key_class(key),
     };
-    if (row.lock)
-        trace_writer_row(recording->writer, TRACE_SNAPSHOT, 0, &row);
+    if (!row.lock)
+        return;
+    row.owner = shared_lock_owner(recording, image, (uint32_t)row.lock, owner);
+    trace_writer_row(recording->writer, TRACE_SNAPSHOT, 0, &row);
 }
 
 void snapshot_write(struct recording *recording) {

@@ -68,6 +68,7 @@ enum record_kind {
     RECORD_NAME = 10,
     RECORD_LOCK_NAME = 11,
     RECORD_REGION = 12,
+    RECORD_LOCK_SHARED = 13,
     RECORD_KIND_LIMIT
 };
 
@@ -171,6 +172,14 @@ struct record_lock_init {
     uint64_t key; /* with the new generation */
     uint64_t time;
     uint64_t stack;
+};
+
+/* A mutex that other processes may use too, at addresses of their own: told by each process that makes or
+ * takes it, before its first record that names it with this key. */
+struct record_lock_shared {
+    struct record_header header;
+    uint64_t key;
+    uint64_t device, inode, offset; /* of what is mapped there; the offset is the lock's own */
 };
 
 #define STACK_TRUNCATED 0x01U  /* more frames than STACK_FRAMES_MAX */

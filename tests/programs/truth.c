@@ -239,9 +239,10 @@ void truth_gate_await(struct truth_gate *gate, uint32_t at_least) {
     }
 }
 
-void truth_await_asleep(int tid) {
+/* Returns when the kernel gives the thread this state. */
+static void await_state(int tid, char wanted) {
     char path[64], text[256];
-    snprintf(path, sizeof path, "/proc/self/task/%d/stat", tid);
+    snprintf(path, sizeof path, "/proc/%d/stat", tid);
     for (;;) {
         int fd = open(path, O_RDONLY | O_CLOEXEC);
         if (fd < 0)
@@ -252,11 +253,19 @@ void truth_await_asleep(int tid) {
             truth_fail("a waiter's state is unreadable");
         text[size] = '\0';
         const char *state = strrchr(text, ')');
-        if (state != NULL && state[1] == ' ' && state[2] == 'S')
+        if (state != NULL && state[1] == ' ' && state[2] == wanted)
             return;
         /* Not the library's sleep: this one is no part of the program's story. */
         syscall(SYS_nanosleep, &(struct timespec){.tv_nsec = 50000}, NULL);
     }
+}
+
+void truth_await_asleep(int tid) {
+    await_state(tid, 'S');
+}
+
+void truth_await_ended(int tid) {
+    await_state(tid, 'Z');
 }
 
 void truth_turn_open_spinning(struct truth_turns *turns, uint32_t turn, uint32_t waiters) {

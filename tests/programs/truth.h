@@ -127,8 +127,10 @@ void truth_turn_open_again(struct truth_turns *turns, uint32_t turn);
 /* The waiter has let go of the lock; the holder, before its next turn, awaits that of each. */
 void truth_turn_done(struct truth_turns *turns);
 void truth_turn_close(struct truth_turns *turns, uint32_t turn, uint32_t waiters);
-/* Returns when the thread sleeps in the kernel. */
+/* Returns when the thread, of whatever process, sleeps in the kernel. */
 void truth_await_asleep(int tid);
+/* Returns when a thread has ended that stays listed until others have: a process' first one. */
+void truth_await_ended(int tid);
 int truth_tid(void);
 
 /* Writes the JSON object and a newline with one write. */

@@ -33,20 +33,42 @@ async function terminal(context) {
   await context.report(trace);
 }
 
-async function deadlock(context) {
+/* The report of a program that says "stuck" when it is, interrupted once the trace's locks are as condition asks.
+ * stuckNs: for how long it has been so at least. */
+async function stuck(context, program, args, condition) {
   const trace = context.file('out.trace');
-  const child = context.begin(context.bin, ['record', '-o', trace, '--', context.program('deadlock')]);
-  await context.until('the deadlock', () => child.text('stdout').includes('stuck'));
-  await new Promise((resolve) => setTimeout(resolve, 2000));
+  const child = context.begin(context.bin, ['record', '-o', trace, '--', context.program(program), ...args]);
+  await context.until('the program to be stuck', () => child.text('stdout').includes('stuck'));
+  const begin = process.hrtime.bigint();
+  await context.until('the trace to say so', async () => {
+    const said = await context.waitscope(['report', '--json', trace]);
+    return said.code === 0 && condition(JSON.parse(said.stdout).locks);
+  });
+  const stuckNs = Number(process.hrtime.bigint() - begin);
   process.kill(-child.pid, 'SIGINT');
   const result = context.finish(await child.done, trace);
   context.equal(result.signal, 'SIGINT', 'signal');
-  const report = await context.report(trace);
+  return { report: await context.report(trace), trace, stuckNs };
+}
+
+/* Stuck for a mutex that a process keeps which is not the waiter's. */
+async function sharedHang(context) {
+  const { report, stuckNs } = await stuck(context, 'shared', ['hang'],
+    (locks) => locks.some((lock) => lock.open_waits > 0 && lock.holders.some((row) => /^\[still held/.test(row.stack[0]))));
+  const locks = report.locks.filter((lock) => lock.open_waits > 0);
+  context.equal(locks.length, 1, 'locks that are waited for');
+  context.equal(locks[0].holders.map((row) => row.stack[0]).join(), '[still held by keeper]', 'who has it');
+  context.expect(locks[0].wait_ns.total >= stuckNs, `waited ${locks[0].wait_ns.total} ns in ${stuckNs} ns`);
+}
+
+async function deadlock(context) {
+  const { report, trace, stuckNs } = await stuck(context, 'deadlock', [],
+    (locks) => locks.filter((lock) => lock.open_waits > 0).length === 3); /* both, and main joins */
   for (const name of ['left_lock', 'right_lock']) {
     const lock = report.locks.find((row) => row.name === name);
     if (!context.expect(lock, `${name} is not in the report`)) continue;
     context.equal(lock.open_waits, 1, `${name}: waits without end`);
-    context.expect(lock.wait_ns.total > 1.5e9, `${name}: waited ${lock.wait_ns.total} ns in 2 s of deadlock`);
+    context.expect(lock.wait_ns.total >= stuckNs, `${name}: waited ${lock.wait_ns.total} ns in ${stuckNs} ns of deadlock`);
   }
   const text = await context.waitscope(['report', trace]);
   for (const name of ['left_lock', 'right_lock']) context.expect(text.stdout.includes(name), `report does not name ${name}`);
@@ -167,6 +189,24 @@ const LIMITS = [
   { name: 'much address space', limit: 'ulimit -v 400000', works: true },
 ];
 
+/* An address space that is just enough for the target, and for an agent that takes next to nothing of it: what the
+ * agent leaves is enough. */
+const AGENT_SPACE_KIB = 3072;
+async function tightSpace(context) {
+  const program = context.program('small_stack');
+  const bareRuns = async (kib) => (await context.run('sh', ['-c', `ulimit -v ${kib}; exec ${program}`])).code === 0;
+  let [fails, works] = [1024, 65536];
+  context.expect(await bareRuns(works), `the bare program does not run in ${works} KiB`);
+  while (works - fails > 256) {
+    const middle = (fails + works) >> 1;
+    if (await bareRuns(middle)) works = middle;
+    else fails = middle;
+  }
+  const script = `ulimit -v ${works + AGENT_SPACE_KIB}; exec ${program}`;
+  const recorded = await context.record('sh', ['-c', script], { trace: context.file('tight.trace') });
+  context.equal(recorded.code, 0, `exit code in ${works} + ${AGENT_SPACE_KIB} KiB (${recorded.stderr})`);
+}
+
 /* Limits in the target's own shell do not hurt it: bare and recorded do the same. */
 async function limits(context) {
   for (const { name, limit, works } of LIMITS) {
@@ -185,6 +225,7 @@ module.exports = [
   { name: 'sigint_terminal', run: terminal },
   { name: 'sigterm', run: (context) => signalled(context, 'SIGTERM', false, 'got TERM', 8) },
   { name: 'deadlock', run: deadlock },
+  { name: 'shared_hang', run: sharedHang },
   { name: 'pass_through', run: passThrough, timeout: 120 },
   { name: 'stdio', run: stdio },
   { name: 'duration', run: duration, serial: true },
@@ -194,4 +235,5 @@ module.exports = [
   { name: 'together', run: together, serial: true },
   { name: 'nested', run: nested, serial: true },
   { name: 'limits', run: limits, serial: true },
+  { name: 'limits_tight', run: tightSpace },
 ];

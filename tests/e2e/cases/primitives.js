@@ -114,6 +114,5 @@ module.exports = [
   { name: 'plugin_host', serial: true, more: wholeStack },
   { name: 'forks', volatile: ['acquisitions'], truth: { anyThreads: true }, timeout: 120, more: childCounts },
   { name: 'bare_fork', truth: { anyThreads: true }, more: bareChildCounts },
-  { name: 'exec_chain', truth: { split: true } },
 ].concat(require('../lib/annotations')).map(truthCase).concat(['return', 'exit', '_exit', 'quick_exit', 'abort', 'kill', 'segv', 'term', 'exit_thread', 'main_exits', 'close_all']
   .map((how) => truthCase({ name: `ending_${how}`, program: 'endings', args: [how], serial: true })));

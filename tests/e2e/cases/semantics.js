@@ -3,7 +3,7 @@
 /* What goes wrong when pthreads are interposed: programs that do the unusual, bare and recorded. */
 const fs = require('fs');
 const path = require('path');
-const { checkTruth, sum } = require('../lib/truth');
+const { checkTruth, frameIs, sum } = require('../lib/truth');
 const { truthCase } = require('../lib/truth_case');
 
 /* --- programs that know their own truth ------------------------------------------------------------- */
@@ -35,10 +35,25 @@ function onlyNew(context, report) {
   context.equal(String(names), 'new_condition', 'conditions');
 }
 
+/* A mutex that both processes have is one lock, and who waits in one waits for the other. */
+function sharedMutexes(context, report, truth) {
+  const mutexes = report.locks.filter((lock) => lock.kind === 'mutex');
+  context.equal(mutexes.map((lock) => lock.name.replace(/ \(.*\)$/, '')).join(), Array(3).fill('mutex from shared_open').join(), 'mutexes');
+  context.equal(sum(mutexes, (lock) => lock.acquisitions), truth.taken[0].mutex + truth.taken[1].mutex, 'acquisitions of shared mutexes, both');
+  const holders = mutexes.flatMap((lock) => lock.holders.map((row) => ({ ...row, lock })));
+  for (const name of ['parent_hold', 'child_hold']) {
+    const rows = holders.filter((row) => row.stack.some((frame) => frameIs(frame, name)));
+    context.equal(sum(rows, (row) => row.count), truth.planned, `waits of the other process while ${name} had it`);
+    context.expect(rows.length > 0 && rows.every((row) => row.lock === rows[0].lock), `${name} holds other locks than one`);
+    context.expect(sum(rows, (row) => row.blame_ns) > truth.planned * 2e6, `${name} slept 2 ms with it each time, and is charged ${sum(rows, (row) => row.blame_ns)} ns`);
+  }
+}
+
 function sharedCounts(context, report, truth) {
+  sharedMutexes(context, report, truth);
   for (const [index, taken] of truth.taken.entries()) {
     const mine = report.locks.filter((lock) => (lock.pid === report.target.pid) === (index === 0));
-    for (const kind of Object.keys(taken)) {
+    for (const kind of Object.keys(taken).filter((name) => name !== 'mutex')) {
       const found = sum(mine.filter((lock) => lock.kind === kind), (lock) => lock.acquisitions);
       context.equal(found, taken[kind], `acquisitions of a shared ${kind}, ${index ? 'child' : 'parent'}`);
     }
@@ -233,7 +248,14 @@ function borrowersOwn(context, report) {
   context.equal(report.threads.filter((thread) => thread.pid === report.target.pid).length, 3, 'threads of the parent');
 }
 
+/* Of the images that a process was, only the last one's end is the process' own. */
+function lastImageEnds(context, report) {
+  const ended = report.processes.map((process) => 'exit_code' in process || 'signal' in process);
+  context.equal(String(ended), String(ended.map((one, index) => index === ended.length - 1)), 'images whose end is that of the process');
+}
+
 module.exports = [
+  { name: 'exec_chain', truth: { split: true }, more: lastImageEnds },
   { name: 'cancel', serial: true, more: cancelledWaits },
   { name: 'mutex_kinds', serial: true },
   { name: 'spawn', truth: { anyThreads: true }, more: borrowersOwn },
@@ -241,7 +263,7 @@ module.exports = [
   { name: 'signal_storm', serial: true, volatile: ['acquisitions', 'reacquisitions'], except: ['ring_full', 'nested'], truth: { nested: true } },
   { name: 'raw_forks', truth: { anyThreads: true }, more: parentsOwn },
   { name: 'at_fork', volatile: ['acquisitions'], truth: { anyThreads: true }, except: ['ring_full'] },
-  { name: 'exec_thread', truth: { split: true } },
+  { name: 'exec_thread', truth: { split: true }, more: lastImageEnds },
   { name: 'small_waits', serial: true },
   { name: 'versions', more: onlyNew },
   { name: 'shared', volatile: ['taken'], more: sharedCounts },
