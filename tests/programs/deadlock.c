@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Two threads that take two locks in opposite order and never end. Prints a line when stuck. */
 #include <pthread.h>
+#include <sched.h>
 #include <unistd.h>
 
 #include "truth.h"
@@ -41,7 +42,10 @@ static void *right_run(void *argument) {
 int main(void) {
     pthread_t left = truth_start(left_run, NULL), right = truth_start(right_run, NULL);
     truth_gate_await(&both, 2);
-    truth_sleep_us(1000);
+    /* 2: somebody sleeps for it, or is about to. Until then they may sleep at the gate. */
+    while (__atomic_load_n(&left_lock.__data.__lock, __ATOMIC_RELAXED) != 2 ||
+           __atomic_load_n(&right_lock.__data.__lock, __ATOMIC_RELAXED) != 2)
+        sched_yield();
     truth_await_asleep(tids[0]);
     truth_await_asleep(tids[1]);
     if (write(STDOUT_FILENO, "stuck\n", 6) != 6)

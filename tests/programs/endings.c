@@ -41,7 +41,8 @@ static void *waiter_run(void *argument) {
         for (;;)
             pause();
     }
-    truth_sleep_us(20000);
+    if (strcmp(argument, "main_exits") == 0)
+        truth_await_ended(getpid());
     truth_print();
     if (strcmp(argument, "exit_thread") == 0)
         exit(4);

@@ -39,6 +39,8 @@ static void child_live(int index) {
     _exit(index);
 }
 
+static struct truth_gate busy_there;
+
 /* Holds its lock nearly always, and the allocator's often. */
 static void *busy_run(void *argument) {
     uint64_t taken = 0;
@@ -48,7 +50,8 @@ static void *busy_run(void *argument) {
         truth_sleep_us(50);
         free(memory);
         TRUTH_OK(pthread_mutex_unlock(&busy_lock));
-        taken++;
+        if (taken++ == 0)
+            truth_gate_add(&busy_there, 1);
     }
     truth_count(busy_truth, taken);
     return argument;
@@ -81,7 +84,7 @@ int main(void) {
     truth_count(parent, 20);
 
     pthread_t busy = truth_start(busy_run, NULL);
-    truth_sleep_us(2000);
+    truth_gate_await(&busy_there, 1);
     for (int i = 0; i < HELD_FORKS; i++) {
         pid_t pid = fork();
         if (pid < 0)

@@ -35,8 +35,10 @@ int main(int argc, char **argv) {
     printf("subreaper %d\nat the start %d\n", reaps, reap_all());
     fflush(stdout);
     if (fork() == 0) {
+        pid_t parent = getpid();
         if (fork() == 0)
-            truth_sleep_us(20000); /* so that its parent ends first, most likely */
+            while (getppid() == parent) /* until that one has ended */
+                truth_sleep_us(100);
         _exit(0);
     }
     printf("of its own %d\n", reap_all());
