@@ -189,13 +189,13 @@ const LIMITS = [
   { name: 'much address space', limit: 'ulimit -v 400000', works: true },
 ];
 
-/* An address space that is just enough for the target, and for an agent that takes next to nothing of it: what the
- * agent leaves is enough. */
+/* An address space that is just enough for the target, with the stacks of its threads, and for an agent that takes
+ * next to nothing of it: what the agent leaves is enough. */
 const AGENT_SPACE_KIB = 3072;
 async function tightSpace(context) {
-  const program = context.program('small_stack');
+  const program = context.program('contended_counts');
   const bareRuns = async (kib) => (await context.run('sh', ['-c', `ulimit -v ${kib}; exec ${program}`])).code === 0;
-  let [fails, works] = [1024, 65536];
+  let [fails, works] = [1024, 524288];
   context.expect(await bareRuns(works), `the bare program does not run in ${works} KiB`);
   while (works - fails > 256) {
     const middle = (fails + works) >> 1;

@@ -41,7 +41,7 @@ function start(command, args, options = {}) {
     } catch (error) {
       child.kill('SIGKILL');
     }
-  }, options.timeout || 60000);
+  }, options.timeout || Number(process.env.E2E_TIMEOUT_MS) || 60000);
   child.text = (name) => Buffer.concat(texts[name]).toString('utf8');
   child.done = new Promise((resolve, reject) => {
     child.on('error', (error) => {
