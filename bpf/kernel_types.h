@@ -14,11 +14,36 @@
 
 struct mm_struct;
 
+/* A thread's number in one pid namespace. */
+struct upid {
+    int nr;
+    void *ns;
+};
+struct pid {
+    unsigned int level; /* of the innermost namespace it is in */
+    struct upid numbers[1];
+};
+
+struct atomic_count {
+    int counter;
+};
+struct signal_struct {
+    struct atomic_count live; /* threads that have not begun to end */
+};
+struct sched_entity {
+    unsigned long long sum_exec_runtime; /* ns */
+};
+
 struct task_struct {
     unsigned int flags;
     struct mm_struct *mm;
     int pid;  /* the thread's, in the initial pid namespace */
     int tgid; /* the process' */
+    struct pid *thread_pid;
+    struct signal_struct *signal;
+    struct sched_entity se;
+    unsigned int in_iowait : 1;
+    char comm[16];
 };
 
 /* What a thread had in its registers when it entered the kernel. */
@@ -32,6 +57,7 @@ struct linux_binprm;
 
 /* include/linux/sched.h */
 #define KERNEL_TASK_KTHREAD 0x00200000
+#define KERNEL_TASK_EXITING 0x00000004
 /* arch/x86/include/asm/segment.h: __USER_CS, the code segment of 64-bit programs. */
 #define KERNEL_USER_CS 0x33
 

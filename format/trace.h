@@ -15,6 +15,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "format/off_cause.h"
+
 #define TRACE_MAGIC "WAITSCOP"
 #define TRACE_VERSION 1U
 #define TRACE_FILE_HEADER_BYTES 256U
@@ -215,16 +217,6 @@ struct trace_region {
     uint64_t name;  /* string, 0: it has none */
     uint64_t depth; /* regions it lies in */
     uint64_t flags; /* REGION_* */
-};
-/* Why a thread left its CPU, by the kernel. */
-enum trace_off_cause {
-    TRACE_OFF_PREEMPTED = 1, /* it could have gone on: others were to run */
-    TRACE_OFF_ASLEEP = 2,    /* until something happens or a signal comes (TASK_INTERRUPTIBLE) */
-    TRACE_OFF_HELD = 3,      /* in the kernel, whatever comes (TASK_UNINTERRUPTIBLE), and for no I/O */
-    TRACE_OFF_IO = 4,        /* until storage has done its part (task_struct.in_iowait) */
-    TRACE_OFF_FAULT = 5,     /* in an exception: a page has to come, or the memory map is locked */
-    TRACE_OFF_STOPPED = 6,   /* by a signal or a tracer */
-    TRACE_OFF_CAUSES
 };
 #define TRACE_OFF_OPEN 0x01U         /* it had not ended when its thread or the recording did */
 #define TRACE_OFF_WOKEN_BY_IRQ 0x02U /* an interrupt ended it: a timer, a device */

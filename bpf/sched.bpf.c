@@ -1,0 +1,388 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The scheduler's word on the threads of the processes in sched_processes: each stretch off a CPU, why it
+ * began and where, who ended it and where, how long the thread had to wait for a CPU then and what ran
+ * instead.
+ *
+ * One record a stretch, when it ends; until then it is in sched_threads, where the collector finds it if it
+ * never does. What there is no room for is counted with its thread. Tracepoints of one CPU do not interrupt
+ * each other; a thread's entry is written by the CPU it leaves or comes to, and by its waker in between, when
+ * it is on none: the scheduler's own order makes these follow each other.
+ */
+#include "bpf/unwind.bpf.h"
+
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+#include "bpf/sched_record.h"
+#include "format/off_cause.h"
+
+char LICENSE[] SEC("license") = "GPL";
+
+struct {
+    __uint(type, BPF_MAP_TYPE_RINGBUF);
+    __uint(max_entries, 16 << 20); /* the collector may set another */
+} sched_records SEC(".maps");
+
+/* tgid to 1. */
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(max_entries, SCHED_PROCESSES_MAX);
+    __type(key, __u32);
+    __type(value, __u32);
+} sched_processes SEC(".maps");
+
+struct {
+    __uint(type, BPF_MAP_TYPE_HASH);
+    __uint(map_flags, BPF_F_NO_PREALLOC);
+    __uint(max_entries, SCHED_THREADS_MAX);
+    __type(key, __u32);
+    __type(value, struct sched_thread);
+} sched_threads SEC(".maps");
+
+/* Hashes of stacks that were told of: a place is taken by the last. */
+struct sched_stacks {
+    __u64 hashes[1 << SCHED_STACKS_SEEN_BITS];
+};
+struct {
+    __uint(type, BPF_MAP_TYPE_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct sched_stacks);
+} sched_stacks_seen SEC(".maps");
+
+volatile const __u32 sched_follow = 1; /* children are followed */
+volatile const __u64 sched_sample_ns;  /* what a sample stands for */
+struct sched_counters sched_counters;
+
+/* How deep a CPU is in interrupts, by their tracepoints: the kernel's own count is a variable that not every
+ * kernel lets programs find. The ends are attached before the beginnings, so it never stays above 0. */
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, __s32);
+} sched_interrupts SEC(".maps");
+
+static __always_inline int interrupt_count(__s32 change) {
+    __u32 zero = 0;
+    __s32 *depth = bpf_map_lookup_elem(&sched_interrupts, &zero);
+    if (depth && *depth + change >= 0)
+        *depth += change;
+    return 0;
+}
+
+static __always_inline bool in_interrupt(void) {
+    __u32 zero = 0;
+    const __s32 *depth = bpf_map_lookup_elem(&sched_interrupts, &zero);
+    return depth && *depth > 0;
+}
+
+SEC("tp_btf/local_timer_exit")
+int BPF_PROG(sched_end_timer) {
+    return interrupt_count(-1);
+}
+SEC("tp_btf/irq_handler_exit")
+int BPF_PROG(sched_end_device) {
+    return interrupt_count(-1);
+}
+SEC("tp_btf/softirq_exit")
+int BPF_PROG(sched_end_soft) {
+    return interrupt_count(-1);
+}
+SEC("tp_btf/local_timer_entry")
+int BPF_PROG(sched_in_timer) {
+    return interrupt_count(1);
+}
+SEC("tp_btf/irq_handler_entry")
+int BPF_PROG(sched_in_device) {
+    return interrupt_count(1);
+}
+SEC("tp_btf/softirq_entry")
+int BPF_PROG(sched_in_soft) {
+    return interrupt_count(1);
+}
+
+static __always_inline bool process_is_followed(__u32 tgid) {
+    return tgid != 0 && bpf_map_lookup_elem(&sched_processes, &tgid) != NULL;
+}
+
+static __always_inline __u32 own_tid(const struct task_struct *task) {
+    const struct pid *pid = task->thread_pid;
+    unsigned level = BPF_CORE_READ(pid, level);
+    int nr = 0;
+    const char *numbers = (const char *)pid + bpf_core_field_offset(struct pid, numbers);
+    bpf_probe_read_kernel(&nr, sizeof(nr), numbers + (level & 31) * bpf_core_type_size(struct upid));
+    return nr > 0 ? nr : task->pid;
+}
+
+/* --- records ------------------------------------------------------------------------------------------- */
+
+static __always_inline void header_set(struct sched_header *header, enum sched_record_kind kind, __u32 tgid,
+                                       __u32 tid, __u32 own, __u64 time) {
+    header->kind = kind;
+    header->tgid = tgid;
+    header->tid = tid;
+    header->own_tid = own;
+    header->time = time;
+}
+
+#define STACK_SIZES(with) with(12) with(28) with(60) with(UNWIND_FRAMES_MAX)
+
+static __always_inline bool stack_tell(const struct unwind_stack_taken *stack, __u32 tgid, __u64 now) {
+    struct sched_stack *record = NULL;
+    __u32 room = 0;
+    /* The size has to be known when this is loaded. */
+#define RESERVE(frames_)                                                                                     \
+    if (room == 0 && stack->count <= (frames_)) {                                                            \
+        room = (frames_);                                                                                    \
+        record = bpf_ringbuf_reserve(&sched_records, sizeof(*record) + 8 * (frames_), 0);                    \
+        if (record) {                                                                                        \
+            header_set(&record->header, SCHED_STACK, tgid, 0, 0, now);                                       \
+            record->hash = stack->hash;                                                                      \
+            record->count = stack->count;                                                                    \
+            record->end = stack->end;                                                                        \
+            record->flags = stack->flags;                                                                    \
+            record->reserved = 0;                                                                            \
+            bpf_probe_read_kernel(record->frames, 8 * (frames_), stack->frames);                             \
+            bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);                                                    \
+            return true;                                                                                     \
+        }                                                                                                    \
+    }
+    STACK_SIZES(RESERVE)
+#undef RESERVE
+    __sync_fetch_and_add(&sched_counters.lost, 1);
+    return false;
+}
+
+/* The stack of the current thread, by its hash; 0 none. */
+static __always_inline __u64 stack_take(__u32 tgid, __u64 now) {
+    __u32 zero = 0;
+    struct sched_stacks *seen = bpf_map_lookup_elem(&sched_stacks_seen, &zero);
+    struct unwind_stack_taken *stack = unwind_take(tgid);
+    if (!stack)
+        return 0;
+    __u64 hash = stack->hash, mark = hash ^ (__u64)tgid << 32;
+    if (seen) {
+        __u64 *place = &seen->hashes[UNWIND_MASK(mark ^ mark >> 32, (1 << SCHED_STACKS_SEEN_BITS) - 1)];
+        if (*place != mark) {
+            if (stack_tell(stack, tgid, now))
+                *place = mark;
+            else
+                hash = 0;
+        }
+    }
+    unwind_give(stack);
+    return hash;
+}
+
+static __always_inline void life_tell(enum sched_record_kind kind, const struct task_struct *task,
+                                      const struct sched_thread *thread, const struct task_struct *creator,
+                                      __u64 now, bool process_ended) {
+    struct sched_life *record = bpf_ringbuf_reserve(&sched_records, sizeof(*record), 0);
+    if (!record) {
+        __sync_fetch_and_add(&sched_counters.lost, 1);
+        return;
+    }
+    header_set(&record->header, kind, task->tgid, task->pid, thread->own_tid, now);
+    record->creator_tgid = creator ? creator->tgid : 0;
+    record->creator_tid = creator ? creator->pid : 0;
+    record->begin = thread->begin;
+    record->run_ns = BPF_CORE_READ(task, se.sum_exec_runtime);
+    record->stretches = thread->stretches;
+    record->lost = thread->lost;
+    record->lost_ns = thread->lost_ns;
+    record->process_ended = process_ended;
+    record->reserved = 0;
+    bpf_probe_read_kernel(record->comm, sizeof(record->comm), task->comm);
+    bpf_ringbuf_submit(record, 0);
+}
+
+/* --- threads ------------------------------------------------------------------------------------------- */
+
+/* A thread that is seen for the first time. */
+static __always_inline struct sched_thread *thread_add(const struct task_struct *task,
+                                                       const struct task_struct *creator, __u64 now) {
+    struct sched_thread fresh = {.begin = now, .tgid = task->tgid, .own_tid = own_tid(task), .syscall = -1};
+    __u32 tid = task->pid;
+    if (creator) { /* it can run from now on, and has not yet */
+        fresh.off = now;
+        fresh.cause = TRACE_OFF_PREEMPTED;
+    }
+    if (bpf_map_update_elem(&sched_threads, &tid, &fresh, BPF_ANY)) {
+        __sync_fetch_and_add(&sched_counters.threads_lost, 1);
+        return NULL;
+    }
+    life_tell(SCHED_THREAD, task, &fresh, creator, now, false);
+    return bpf_map_lookup_elem(&sched_threads, &tid);
+}
+
+static __always_inline struct sched_thread *thread_find(const struct task_struct *task, __u64 now) {
+    __u32 tid = task->pid;
+    struct sched_thread *thread = bpf_map_lookup_elem(&sched_threads, &tid);
+    return thread || (task->flags & KERNEL_TASK_EXITING) ? thread : thread_add(task, NULL, now);
+}
+
+/* include/linux/sched.h: bits of a task's state. */
+#define STATE_INTERRUPTIBLE 0x1
+#define STATE_UNINTERRUPTIBLE 0x2
+#define STATE_STOPPED_OR_TRACED 0xc
+
+static __always_inline __u8 off_cause(struct task_struct *task, bool preempted, unsigned state,
+                                      bool in_exception) {
+    if (preempted || (state & 0xff) == 0)
+        return TRACE_OFF_PREEMPTED;
+    if (state & STATE_STOPPED_OR_TRACED)
+        return TRACE_OFF_STOPPED;
+    if (in_exception)
+        return TRACE_OFF_FAULT;
+    if (BPF_CORE_READ_BITFIELD(task, in_iowait))
+        return TRACE_OFF_IO;
+    return state & STATE_INTERRUPTIBLE ? TRACE_OFF_ASLEEP : TRACE_OFF_HELD;
+}
+
+static __always_inline void thread_leaves(struct task_struct *task, bool preempted, unsigned state,
+                                          __u64 now) {
+    struct sched_thread *thread = thread_find(task, now);
+    if (!thread)
+        return;
+    const struct pt_regs *registers = (const struct pt_regs *)bpf_task_pt_regs(task);
+    long number = registers->orig_ax; /* of an exception or an interrupt: negative */
+    thread->syscall = number >= 0 ? number : -1;
+    thread->cause = off_cause(task, preempted, state, number < 0);
+    thread->flags = 0;
+    thread->woken = 0;
+    thread->waker_stack = 0;
+    thread->waker_tgid = thread->waker_tid = 0;
+    thread->stack = stack_take(task->tgid, now);
+    thread->off = now;
+}
+
+static __always_inline void thread_comes(struct task_struct *task, struct task_struct *ran, __u64 now) {
+    struct sched_thread *thread = thread_find(task, now);
+    if (!thread || thread->off == 0)
+        return;
+    __u64 begin = thread->off;
+    thread->off = 0;
+    struct sched_off *record = bpf_ringbuf_reserve(&sched_records, sizeof(*record), 0);
+    if (!record) {
+        thread->lost++;
+        thread->lost_ns += now - begin;
+        return;
+    }
+    thread->stretches++;
+    header_set(&record->header, SCHED_OFF, thread->tgid, task->pid, thread->own_tid, now);
+    record->begin = begin;
+    record->woken = thread->woken;
+    record->stack = thread->stack;
+    record->waker_stack = thread->waker_stack;
+    record->waker_tgid = thread->waker_tgid;
+    record->waker_tid = thread->waker_tid;
+    record->ran_tgid = ran->tgid;
+    record->ran_tid = ran->pid;
+    record->syscall = thread->syscall;
+    record->cause = thread->cause;
+    record->flags = thread->flags;
+    record->reserved = 0;
+    bpf_probe_read_kernel(record->ran_comm, sizeof(record->ran_comm), ran->comm);
+    bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+}
+
+/* --- probes -------------------------------------------------------------------------------------------- */
+
+SEC("tp_btf/sched_switch")
+int BPF_PROG(sched_switched, bool preempted, struct task_struct *from, struct task_struct *to,
+             unsigned state) {
+    bool leaves = process_is_followed(from->tgid), comes = process_is_followed(to->tgid);
+    if (!leaves && !comes)
+        return 0;
+    __u64 now = bpf_ktime_get_ns();
+    if (comes)
+        thread_comes(to, from, now);
+    if (leaves)
+        thread_leaves(from, preempted, state, now);
+    return 0;
+}
+
+SEC("tp_btf/sched_waking")
+int BPF_PROG(sched_woken, struct task_struct *task) {
+    if (!process_is_followed(task->tgid))
+        return 0;
+    __u32 tid = task->pid;
+    struct sched_thread *thread = bpf_map_lookup_elem(&sched_threads, &tid);
+    if (!thread || thread->off == 0 || thread->woken != 0 || thread->cause == TRACE_OFF_PREEMPTED)
+        return 0;
+    __u64 now = bpf_ktime_get_ns();
+    if (in_interrupt()) {
+        thread->flags = SCHED_FLAG_IRQ;
+    } else {
+        __u64 id = bpf_get_current_pid_tgid();
+        thread->waker_tgid = id >> 32;
+        thread->waker_tid = (__u32)id;
+        if (process_is_followed(id >> 32))
+            thread->waker_stack = stack_take(id >> 32, now);
+    }
+    thread->woken = now;
+    return 0;
+}
+
+SEC("tp_btf/sched_process_fork")
+int BPF_PROG(sched_forked, struct task_struct *parent, struct task_struct *child) {
+    __u32 tgid = child->tgid, one = 1;
+    __u32 parent_tgid = parent->tgid;
+    if (!process_is_followed(parent_tgid))
+        return 0;
+    if (tgid != parent_tgid && (!sched_follow || bpf_map_update_elem(&sched_processes, &tgid, &one, BPF_ANY)))
+        return 0;
+    thread_add(child, parent, bpf_ktime_get_ns());
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exec")
+int BPF_PROG(sched_execed, struct task_struct *task, int old_tid) {
+    __u64 now = bpf_ktime_get_ns();
+    __u32 old = old_tid;
+    if (!process_is_followed(task->tgid))
+        return 0;
+    if (old != (__u32)task->pid) /* it was not the first thread, and has its number now */
+        bpf_map_delete_elem(&sched_threads, &old);
+    struct sched_thread *thread = thread_find(task, now);
+    if (thread)
+        life_tell(SCHED_EXEC, task, thread, NULL, now, false);
+    return 0;
+}
+
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(sched_exited, struct task_struct *task) {
+    __u32 tgid = task->tgid, tid = task->pid;
+    if (!process_is_followed(tgid))
+        return 0;
+    bool last = BPF_CORE_READ(task, signal, live.counter) == 0;
+    struct sched_thread *thread = bpf_map_lookup_elem(&sched_threads, &tid);
+    if (thread)
+        life_tell(SCHED_EXIT, task, thread, NULL, bpf_ktime_get_ns(), last);
+    bpf_map_delete_elem(&sched_threads, &tid);
+    if (last)
+        bpf_map_delete_elem(&sched_processes, &tgid);
+    return 0;
+}
+
+SEC("perf_event")
+int sched_sampled(void *ctx) {
+    struct task_struct *task = bpf_get_current_task_btf();
+    __u32 tgid = task->tgid, tid = task->pid;
+    if (!process_is_followed(tgid))
+        return 0;
+    __u64 now = bpf_ktime_get_ns(), stack = stack_take(tgid, now);
+    struct sched_thread *thread = bpf_map_lookup_elem(&sched_threads, &tid);
+    struct sched_sample *record = bpf_ringbuf_reserve(&sched_records, sizeof(*record), 0);
+    if (!record) {
+        __sync_fetch_and_add(&sched_counters.lost, 1);
+        return 0;
+    }
+    header_set(&record->header, SCHED_SAMPLE, tgid, tid, thread ? thread->own_tid : tid, now);
+    record->stack = stack;
+    record->kernel_stack = 0;
+    bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
+    return 0;
+}

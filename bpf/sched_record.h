@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the scheduler's probes (sched.bpf.c) hand to the collector, in one ring buffer. Times are
+ * CLOCK_MONOTONIC ns, tids and tgids those of the initial pid namespace; own_tid is the thread's in its own,
+ * which is what it calls itself. Stacks go by the hash of format/stack_hash.h, within a process; a stack is
+ * told of before it is first named, and again where that was forgotten since.
+ */
+#ifndef WAITSCOPE_BPF_SCHED_RECORD_H
+#define WAITSCOPE_BPF_SCHED_RECORD_H
+
+#include <linux/types.h>
+
+#include "bpf/unwind_table.h"
+
+#define SCHED_COMM_BYTES 16
+
+enum sched_record_kind {
+    SCHED_OFF = 1, /* struct sched_off: a thread is on a CPU again */
+    SCHED_STACK,   /* struct sched_stack */
+    SCHED_THREAD,  /* struct sched_life: a thread began, or is seen for the first time */
+    SCHED_EXEC,    /* struct sched_life: its process became another program; other threads have ended */
+    SCHED_EXIT,    /* struct sched_life: it ended */
+    SCHED_SAMPLE,  /* struct sched_sample */
+};
+
+/* Every record begins so. */
+struct sched_header {
+    __u32 kind;
+    __u32 tgid, tid, own_tid;
+    __u64 time;
+};
+
+enum {
+    SCHED_FLAG_IRQ = 1, /* an interrupt ended it */
+};
+
+/* header.time: when it was on a CPU again. */
+struct sched_off {
+    struct sched_header header;
+    __u64 begin;
+    __u64 woken;                 /* 0: nobody had to wake it */
+    __u64 stack, waker_stack;    /* hashes, 0 none */
+    __u32 waker_tgid, waker_tid; /* 0: an interrupt, or not seen */
+    __u32 ran_tgid, ran_tid;     /* had the CPU until then; 0: it was idle */
+    __s32 syscall;               /* -1: in none */
+    __u8 cause;                  /* enum trace_off_cause */
+    __u8 flags;
+    __u16 reserved;
+    char ran_comm[SCHED_COMM_BYTES];
+};
+
+/* header.tid 0; what process it is of is in header.tgid. */
+struct sched_stack {
+    struct sched_header header;
+    __u64 hash;
+    __u16 count;
+    __u8 end; /* enum unwind_end */
+    __u8 flags;
+    __u32 reserved;
+    __u64 frames[]; /* count; the record may be longer */
+};
+
+struct sched_life {
+    struct sched_header header;
+    __u32 creator_tgid, creator_tid; /* of SCHED_THREAD; 0: it was there before */
+    __u64 begin;                     /* from here on the thread's every stretch was seen */
+    __u64 run_ns;                    /* of SCHED_EXIT: on a CPU in all its life */
+    __u64 stretches, lost, lost_ns;  /* of SCHED_EXIT */
+    __u32 process_ended;             /* of SCHED_EXIT: it was the last of its process */
+    __u32 reserved;
+    char comm[SCHED_COMM_BYTES];
+};
+
+struct sched_sample {
+    struct sched_header header;
+    __u64 stack;
+    __u64 kernel_stack;
+};
+
+/* Of a thread, in the map sched_threads, by tid. */
+struct sched_thread {
+    __u64 off, woken; /* 0: it is on a CPU; nobody has woken it */
+    __u64 stack, waker_stack;
+    __u64 begin;
+    __u64 stretches, lost, lost_ns;
+    __u32 tgid, own_tid;
+    __u32 waker_tgid, waker_tid;
+    __s32 syscall;
+    __u8 cause, flags;
+    __u16 reserved;
+};
+
+#define SCHED_PROCESSES_MAX 8192U
+#define SCHED_THREADS_MAX 65536U
+#define SCHED_STACKS_SEEN_BITS 16
+
+struct sched_counters {
+    __u64 threads_lost; /* that there was no room to follow */
+    __u64 lost;         /* records of any kind that there was no room for */
+};
+
+#endif
