@@ -177,16 +177,16 @@ static __always_inline __u64 stack_take(__u32 tgid, __u64 now) {
 }
 
 static __always_inline void life_tell(enum sched_record_kind kind, const struct task_struct *task,
-                                      const struct sched_thread *thread, const struct task_struct *creator,
-                                      __u64 now, bool process_ended) {
+                                      const struct sched_thread *thread, __u32 creator_tgid,
+                                      __u32 creator_tid, __u64 now, bool process_ended) {
     struct sched_life *record = bpf_ringbuf_reserve(&sched_records, sizeof(*record), 0);
     if (!record) {
         __sync_fetch_and_add(&sched_counters.lost, 1);
         return;
     }
-    header_set(&record->header, kind, task->tgid, task->pid, thread->own_tid, now);
-    record->creator_tgid = creator ? creator->tgid : 0;
-    record->creator_tid = creator ? creator->pid : 0;
+    header_set(&record->header, kind, task->tgid, task->pid, own_tid(task), now);
+    record->creator_tgid = creator_tgid;
+    record->creator_tid = creator_tid;
     record->begin = thread->begin;
     record->run_ns = BPF_CORE_READ(task, se.sum_exec_runtime);
     record->stretches = thread->stretches;
@@ -213,7 +213,8 @@ static __always_inline struct sched_thread *thread_add(const struct task_struct 
         __sync_fetch_and_add(&sched_counters.threads_lost, 1);
         return NULL;
     }
-    life_tell(SCHED_THREAD, task, &fresh, creator, now, false);
+    life_tell(SCHED_THREAD, task, &fresh, creator ? creator->tgid : 0, creator ? creator->pid : 0, now,
+              false);
     return bpf_map_lookup_elem(&sched_threads, &tid);
 }
 
@@ -338,17 +339,22 @@ int BPF_PROG(sched_forked, struct task_struct *parent, struct task_struct *child
     return 0;
 }
 
+/* A thread that was not its process' first has the number of that from now on. */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(sched_execed, struct task_struct *task, int old_tid) {
     __u64 now = bpf_ktime_get_ns();
-    __u32 old = old_tid;
+    __u32 old = old_tid, tid = task->pid;
     if (!process_is_followed(task->tgid))
         return 0;
-    if (old != (__u32)task->pid) /* it was not the first thread, and has its number now */
+    struct sched_thread *thread = bpf_map_lookup_elem(&sched_threads, &old);
+    if (!thread)
+        return 0;
+    life_tell(SCHED_EXEC, task, thread, task->tgid, old, now, false);
+    struct sched_thread image = {.begin = now, .tgid = task->tgid, .own_tid = own_tid(task), .syscall = -1};
+    if (old != tid)
         bpf_map_delete_elem(&sched_threads, &old);
-    struct sched_thread *thread = thread_find(task, now);
-    if (thread)
-        life_tell(SCHED_EXEC, task, thread, NULL, now, false);
+    if (bpf_map_update_elem(&sched_threads, &tid, &image, BPF_ANY))
+        __sync_fetch_and_add(&sched_counters.threads_lost, 1);
     return 0;
 }
 
@@ -360,7 +366,7 @@ int BPF_PROG(sched_exited, struct task_struct *task) {
     bool last = BPF_CORE_READ(task, signal, live.counter) == 0;
     struct sched_thread *thread = bpf_map_lookup_elem(&sched_threads, &tid);
     if (thread)
-        life_tell(SCHED_EXIT, task, thread, NULL, bpf_ktime_get_ns(), last);
+        life_tell(SCHED_EXIT, task, thread, 0, 0, bpf_ktime_get_ns(), last);
     bpf_map_delete_elem(&sched_threads, &tid);
     if (last)
         bpf_map_delete_elem(&sched_processes, &tgid);
@@ -373,16 +379,19 @@ int sched_sampled(void *ctx) {
     __u32 tgid = task->tgid, tid = task->pid;
     if (!process_is_followed(tgid))
         return 0;
-    __u64 now = bpf_ktime_get_ns(), stack = stack_take(tgid, now);
     struct sched_thread *thread = bpf_map_lookup_elem(&sched_threads, &tid);
+    if (!thread) /* it is ending */
+        return 0;
+    __u64 now = bpf_ktime_get_ns(), stack = stack_take(tgid, now);
     struct sched_sample *record = bpf_ringbuf_reserve(&sched_records, sizeof(*record), 0);
     if (!record) {
         __sync_fetch_and_add(&sched_counters.lost, 1);
         return 0;
     }
-    header_set(&record->header, SCHED_SAMPLE, tgid, tid, thread ? thread->own_tid : tid, now);
+    header_set(&record->header, SCHED_SAMPLE, tgid, tid, thread->own_tid, now);
     record->stack = stack;
     record->kernel_stack = 0;
+    record->weight_ns = sched_sample_ns;
     bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
     return 0;
 }

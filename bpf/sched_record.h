@@ -62,7 +62,8 @@ struct sched_stack {
 
 struct sched_life {
     struct sched_header header;
-    __u32 creator_tgid, creator_tid; /* of SCHED_THREAD; 0: it was there before */
+    __u32 creator_tgid, creator_tid; /* of SCHED_THREAD, 0: it was there before; of SCHED_EXEC the thread's
+                                        former tid */
     __u64 begin;                     /* from here on the thread's every stretch was seen */
     __u64 run_ns;                    /* of SCHED_EXIT: on a CPU in all its life */
     __u64 stretches, lost, lost_ns;  /* of SCHED_EXIT */
@@ -75,6 +76,7 @@ struct sched_sample {
     struct sched_header header;
     __u64 stack;
     __u64 kernel_stack;
+    __u64 weight_ns; /* what it stands for */
 };
 
 /* Of a thread, in the map sched_threads, by tid. */

@@ -17,10 +17,14 @@
 #include "cli/summary.h"
 #include "collector/collector.h"
 
+#define SAMPLE_HZ 99 /* not a divisor of what timers go by */
+#define SAMPLE_HZ_MAX 10000
+
 struct record_values {
     const char *output;
     uint64_t duration_ns;
-    bool no_follow, exact_hold;
+    bool no_follow, exact_hold, no_agent, no_kernel;
+    int sample_hz;
 };
 
 static const struct cli_option OPTIONS[] = {
@@ -32,6 +36,12 @@ static const struct cli_option OPTIONS[] = {
      "leave out the command's child processes", NULL},
     {"exact-hold", 0, CLI_OPTION_FLAG, offsetof(struct record_values, exact_hold), NULL,
      "time every hold, not a sample; costs more", NULL},
+    {"frequency", 'F', CLI_OPTION_NUMBER, offsetof(struct record_values, sample_hz), "HZ",
+     "samples a second of what runs on each CPU, 0 for none; 99 by default", NULL},
+    {"no-agent", 0, CLI_OPTION_FLAG, offsetof(struct record_values, no_agent), NULL,
+     "the kernel's side only: nothing is preloaded", NULL},
+    {"no-kernel", 0, CLI_OPTION_FLAG, offsetof(struct record_values, no_kernel), NULL,
+     "the agent's side only: nothing is loaded into the kernel", NULL},
     {0},
 };
 
@@ -69,7 +79,7 @@ static int result_pass(const struct collector_result *result, const char *name) 
 }
 
 int cli_record(const struct cli_command *command, int argc, char **argv) {
-    struct record_values values = {0};
+    struct record_values values = {.sample_hz = SAMPLE_HZ};
     int operand;
     switch (cli_options_parse(command, OPTIONS, true, argc, argv, &values, &operand)) {
     case CLI_PARSED_HELP:
@@ -84,6 +94,15 @@ int cli_record(const struct cli_command *command, int argc, char **argv) {
         return command->usage_exit;
     }
 
+    if (values.no_agent && values.no_kernel) {
+        cli_say("neither agent nor kernel: then there is nothing to record");
+        return command->usage_exit;
+    }
+    if (values.sample_hz > SAMPLE_HZ_MAX) {
+        cli_say("--frequency is at most %d", SAMPLE_HZ_MAX);
+        return command->usage_exit;
+    }
+
     struct collector_options options = {
         .command = argv + operand,
         .listen_fd = -1,
@@ -91,6 +110,9 @@ int cli_record(const struct cli_command *command, int argc, char **argv) {
         .duration_ns = values.duration_ns,
         .no_follow = values.no_follow,
         .hold_period = values.exact_hold ? 1 : 0,
+        .no_agent = values.no_agent,
+        .no_kernel = values.no_kernel,
+        .sample_hz = (uint32_t)values.sample_hz,
     };
     struct collector_result result = {0};
     int status = collector_record(&options, &result);

@@ -28,6 +28,8 @@ void cli_summary_print(const struct collector_result *result) {
         cli_say("no trace: %s", strerror(result->trace_errno));
     if (result->note[0])
         cli_say("%s", result->note);
+    if (result->kernel_note[0])
+        cli_say("%s", result->kernel_note);
     if (!result->trace_path[0])
         return;
 

@@ -15,6 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "collector/kernel.h"
 #include "collector/launch.h"
 #include "collector/loop.h"
 #include "collector/output.h"
@@ -38,6 +39,16 @@ static void result_child(struct collector_result *result, int status) {
     result->value = WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status);
 }
 
+static char **environment_copy(void) {
+    size_t count = 0;
+    while (environ[count])
+        count++;
+    char **copy = calloc(count + 1, sizeof(*copy));
+    for (size_t i = 0; copy && i < count; i++)
+        copy[i] = environ[i];
+    return copy;
+}
+
 /*
  * The environment of a traced target, or NULL with the note saying why there is none. LD_PRELOAD is
  * split at spaces and colons: an agent with such a path is reached through a link.
@@ -45,6 +56,8 @@ static void result_child(struct collector_result *result, int status) {
 static char **target_environment(const struct collector_options *options, const struct listener *listener,
                                  struct collector_result *result) {
     char agent[PATH_MAX], link[PATH_MAX], period[32] = "";
+    if (options->no_agent)
+        return environment_copy();
     int error = agent_find(options->agent, agent);
     if (error != 0) {
         note_set(result, "no agent library", error);
@@ -67,6 +80,7 @@ static char **target_environment(const struct collector_options *options, const 
 }
 
 static void recording_close(struct recording *recording) {
+    kernel_close(recording->kernel);
     trace_writer_free(recording->writer);
     drain_free(recording->drain);
     listener_free(recording->listener);
@@ -91,13 +105,55 @@ static struct recording *recording_new(void) {
     return recording;
 }
 
+/* The kernel's side, where it can be had; else the result says why not. */
+static void kernel_start(struct recording *recording, const struct collector_options *options, int pid,
+                         struct collector_result *result) {
+    struct kernel_probes_options probes = {.sample_hz = options->sample_hz, .no_follow = options->no_follow};
+    if (options->no_kernel)
+        return;
+    int error = kernel_open(recording, &probes, &recording->kernel);
+    if (error == 0)
+        error = kernel_follow(recording->kernel, pid);
+    if (error == 0)
+        return;
+    kernel_close(recording->kernel);
+    recording->kernel = NULL;
+    kernel_why_not(error, result->kernel_note, sizeof(result->kernel_note));
+    environment_add(recording, "kernel_side", result->kernel_note);
+}
+
+/* What the kernel's side cost and lost. */
+static void kernel_facts(struct recording *recording) {
+    struct kernel_probes_stats stats;
+    char text[32];
+    if (!recording->kernel)
+        return;
+    kernel_stats(recording->kernel, &stats);
+    const struct {
+        const char *key;
+        uint64_t value;
+    } facts[] = {
+        {"kernel_load_ns", stats.load_ns},
+        {"kernel_records_lost", stats.counters.lost},
+        {"kernel_threads_lost", stats.counters.threads_lost},
+        {"kernel_tables_bytes", stats.tables.bytes},
+        {"kernel_tables_build_ns", stats.tables.build_ns},
+    };
+    for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++) {
+        snprintf(text, sizeof(text), "%llu", (unsigned long long)facts[i].value);
+        environment_add(recording, facts[i].key, text);
+    }
+}
+
 /* What is left to do when nothing more comes: ends, names, totals, the trace's last block. */
 static void recording_finish(struct recording *recording, struct collector_result *result) {
     char refused[32];
     struct rusage used;
+    kernel_finish(recording->kernel);
     while (recording->image_count > 0)
         image_end(recording, recording->images[recording->image_count - 1], TRACE_EXIT_UNKNOWN, 0);
     uint64_t end = clock_now_ns();
+    kernel_facts(recording);
     if (recording->refused > 0) {
         snprintf(refused, sizeof(refused), "%llu", (unsigned long long)recording->refused);
         environment_add(recording, "refused_agents", refused);
@@ -144,7 +200,7 @@ static bool note_limited(const struct recording *recording, struct collector_res
 static void note_nothing_reported(const struct collector_options *options, const struct recording *recording,
                                   struct collector_result *result) {
     if (result->note[0] || note_stood_down(recording, result) || note_limited(recording, result) ||
-        result->processes > 0)
+        recording->agents_seen || options->no_agent)
         return;
     if (preload_refused(options->command[0], result->note, sizeof(result->note)))
         return;
@@ -278,6 +334,7 @@ static int record_command(const struct collector_options *options, struct record
         recording->now = recording->begin_ns = clock_now_ns();
         clock_start(&recording->clock);
         environment_write(recording, options);
+        kernel_start(recording, options, launch.pid, result);
     }
     error = launch_go(&launch, traced);
     if (error != 0) {

@@ -23,6 +23,9 @@ struct collector_options {
     uint64_t duration_ns;    /* stop recording after this; 0: when the target ends, without one by a signal */
     bool no_follow;          /* only the launched process, not its children */
     uint32_t hold_period;    /* 0: the agent's default */
+    bool no_agent;           /* nothing is preloaded into the command */
+    bool no_kernel;          /* no programs are loaded into the kernel */
+    uint32_t sample_hz;      /* on-CPU samples a second and CPU, 0: none */
 };
 
 enum collector_exit {
@@ -42,6 +45,7 @@ struct collector_result {
     int trace_errno;           /* why there is no trace, or why it stopped early; 0: it is complete */
     uint32_t processes;        /* that an agent reported from */
     char note[256];            /* one line that says why nothing was recorded, or empty */
+    char kernel_note[256];     /* one line that says why the kernel's side is missing, or empty */
 };
 
 /*

@@ -54,9 +54,10 @@ void intern_module(struct recording *recording, struct image *image, const struc
         const struct catalogue_module *known = &recording->catalogue.modules[image->modules[i]];
         if (module.start >= known->end || known->start >= module.end)
             continue;
+        /* One file may go by several paths: by its build-id it is the same. */
         if (!overlaps && known->start == module.start && known->end == module.end &&
-            known->bias == module.bias && strcmp(known->path, path) == 0 &&
-            strcmp(known->build_id, module.build_id) == 0)
+            known->bias == module.bias && strcmp(known->build_id, module.build_id) == 0 &&
+            (module.build_id[0] || strcmp(known->path, path) == 0))
             return;
         overlaps = true;
     }

@@ -75,7 +75,9 @@ static int skeleton_load(struct kernel_probes *probes) {
     if (!probes->skeleton)
         return -errno;
     probes->skeleton->rodata->sched_follow = !probes->options.no_follow;
-    if (probes->options.sample_hz == 0)
+    if (probes->options.sample_hz)
+        probes->skeleton->rodata->sched_sample_ns = 1000000000ULL / probes->options.sample_hz;
+    else
         bpf_program__set_autoload(probes->skeleton->progs.sched_sampled, false);
     int error = unwind_tables_bind(probes->tables, probes->skeleton->obj);
     if (error == 0)
@@ -92,8 +94,7 @@ int kernel_probes_open(const struct kernel_probes_options *options, struct kerne
         return -ENOMEM;
     probes->options = *options;
     libbpf_print_fn_t printed = libbpf_set_print(nothing_printed);
-    if (getenv("WAITSCOPE_BPF_LOG"))
-        libbpf_set_print(printed);
+    libbpf_set_print(printed);
     int error = unwind_tables_open(&probes->tables);
     if (error == 0)
         error = unwind_follow_open(probes->tables, &probes->follow);

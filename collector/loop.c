@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "collector/kernel.h"
 #include "collector/recording.h"
 
 #define PAUSE_SHORTEST_NS 50000ULL
@@ -142,6 +143,7 @@ static void loop_periodic(struct loop *loop) {
         loop->snapshot_next = recording->now + SNAPSHOT_NS;
         listener_poll(recording); /* silent peers' deadlines */
         snapshot_write(recording);
+        kernel_tick(recording->kernel);
     }
     if (recording->now >= loop->second_next) {
         loop->second_next = recording->now + SECOND_NS;
@@ -222,6 +224,7 @@ void loop_run(struct recording *recording, const struct loop_options *options) {
     loop_watch(&loop, loop.timer);
     loop_watch(&loop, listener_fd(recording->listener));
     loop_watch(&loop, options->target);
+    loop_watch(&loop, kernel_fd(recording->kernel));
 
     do {
         bool happened = loop_sleep(&loop);
@@ -234,6 +237,7 @@ void loop_run(struct recording *recording, const struct loop_options *options) {
             loop.interrupted = loop.interrupted || (ending > 0 && ours);
             listener_poll(recording);
         }
+        kernel_drain(recording->kernel);
         uint64_t before = clock_now_ns();
         struct drain_work work = drain_sweep(recording);
         recording->now = clock_now_ns();

@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "collector/kernel.h"
 #include "collector/recording.h"
 
 #define BEFORE_RECORDING_NS 60000000000ULL /* a start is not believed to be earlier than this */
@@ -60,6 +61,7 @@ void image_describe(struct recording *recording, struct image *image) {
         how = 1;
     if (image->real_pid == recording->child)
         recording->child_seen = true;
+    recording->agents_seen = true;
     struct trace_process row = {
         .id = image->process,
         .pid = (uint32_t)image->pid,
@@ -254,6 +256,7 @@ void image_end(struct recording *recording, struct image *image, enum trace_exit
         }
         slab_losses(recording, image, slab);
     }
+    kernel_image_end(recording->kernel, image);
     counts_write(recording);
     struct trace_process_end row = {.process = image->process,
                                     .time = recording->now,

@@ -98,6 +98,7 @@ struct image {
 };
 
 struct drain;
+struct kernel;
 struct listener;
 struct counts_entry;
 
@@ -117,6 +118,7 @@ struct recording {
     struct catalogue catalogue;
     struct counts counts;
     struct drain *drain;
+    struct kernel *kernel; /* kernel.h; NULL: without it */
     struct listener *listener;
 
     struct image **images;
@@ -128,6 +130,7 @@ struct recording {
 
     int child;       /* pid of the launched command, 0 none */
     bool child_seen; /* an agent in it has reported */
+    bool agents_seen;
     bool child_ended;
     int child_status; /* as of wait */
     uint64_t child_cpu_ns;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "collector/kernel.h"
 #include "collector/recording.h"
 
 /* No thread writes a record in less: past that a counter of a hostile slot is not believed, so that
@@ -24,10 +25,13 @@ struct slot_view *thread_begin(struct recording *recording, struct image *image,
     if (!view)
         return NULL;
     view->slot = index;
-    view->thread = ++recording->thread_count;
     view->tid = slot->tid;
     view->creator_tid = slot->creator_tid;
     view->start_ticks = slot->start_ticks;
+    view->thread = kernel_thread_claim(recording->kernel, image, view->tid,
+                                       image_time(recording, image, view->start_ticks, NULL));
+    if (!view->thread)
+        view->thread = ++recording->thread_count;
     view->start_routine = slot->start_routine;
     view->creator_stack = slot->creator_stack;
     memcpy(view->first_name, slot->name, sizeof(view->first_name));
@@ -73,6 +77,7 @@ void thread_describe(struct recording *recording, struct image *image, struct sl
     if (row.creator == row.id)
         row.creator = 0;
     trace_writer_row(recording->writer, TRACE_THREAD, 0, &row);
+    kernel_thread_described(recording->kernel, image, view->thread);
     name_refresh(recording, image, view, start, view->first_name);
 }
 

@@ -23,7 +23,7 @@ function truthCase(row) {
       const program = context.program(row.program || row.name);
       const bare = await context.run(program, row.args || []);
       if (bare.timedOut) throw new Error('the bare program hangs');
-      const recorded = await context.record(program, row.args || [], { stderr: bare.stderr, env: row.env });
+      const recorded = await context.record(program, row.args || [], { stderr: bare.stderr, env: row.env, arguments: row.record });
       context.same(bare, recorded, normalise(row.volatile || []));
       if (recorded.stdout === '') throw new Error('the recorded program printed nothing');
       const truth = JSON.parse(recorded.stdout);

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: MIT */
+/* From the probes' records to processes and threads. */
+#include "collector/kernel_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define AGENT_PATIENCE_NS 1500000000ULL /* a process whose agent has not reported by then has none */
+#define CLAIM_SLACK_NS 1000000ULL
+
+static struct kernel_process *process_find(const struct kernel *kernel, uint32_t tgid) {
+    for (struct kernel_process *process = kernel->processes; process; process = process->next)
+        if (process->tgid == tgid && !process->replaced)
+            return process;
+    return NULL;
+}
+
+static struct kernel_process *process_new(struct kernel *kernel, uint32_t tgid, uint64_t begin) {
+    struct kernel_process *process = calloc(1, sizeof(*process));
+    if (!process)
+        return NULL;
+    process->tgid = tgid;
+    process->begin = begin;
+    process->next = kernel->processes;
+    kernel->processes = process;
+    return process;
+}
+
+static void process_free(struct kernel *kernel, struct kernel_process *process) {
+    while (process->threads) {
+        struct kernel_thread *thread = process->threads;
+        process->threads = thread->next;
+        kernel_thread_settle(kernel, thread);
+    }
+    for (struct kernel_process **place = &kernel->processes; *place; place = &(*place)->next) {
+        if (*place == process) {
+            *place = process->next;
+            break;
+        }
+    }
+    kernel_image_clear(process);
+    free(process);
+}
+
+/* --- records -------------------------------------------------------------------------------------------- */
+
+static struct kernel_thread *thread_obtain(struct kernel *kernel, const struct sched_header *header,
+                                           uint64_t begin) {
+    struct kernel_thread *thread = kernel_thread_find(kernel, header->tid);
+    if (thread && thread->process->tgid == header->tgid && !thread->ended)
+        return thread;
+    struct kernel_process *process = process_find(kernel, header->tgid);
+    if (!process)
+        process = process_new(kernel, header->tgid, begin);
+    return process ? kernel_thread_new(kernel, process, header, begin) : NULL;
+}
+
+static void life_note(struct kernel_thread *thread, const struct sched_life *life) {
+    memcpy(thread->comm, life->comm, sizeof(thread->comm));
+    thread->run_ns = life->run_ns;
+    thread->stretches = life->stretches;
+    thread->lost += life->lost;
+    thread->lost_ns += life->lost_ns;
+}
+
+static void thread_began(struct kernel *kernel, const struct sched_life *life) {
+    struct kernel_process *process = process_find(kernel, life->header.tgid);
+    if (process && process->ended) { /* its number is another's */
+        process->replaced = life->header.time;
+        process = NULL;
+    }
+    struct kernel_thread *thread = thread_obtain(kernel, &life->header, life->begin);
+    if (!thread)
+        return;
+    thread->creator_tid = life->creator_tid;
+    memcpy(thread->comm, life->comm, sizeof(thread->comm));
+}
+
+static void thread_ended(struct kernel *kernel, struct kernel_thread *thread, const struct sched_life *life) {
+    life_note(thread, life);
+    thread->ended = true;
+    thread->end = life->header.time;
+    kernel_thread_forget(kernel, thread);
+}
+
+static void process_execed(struct kernel *kernel, const struct sched_life *life) {
+    struct kernel_thread *thread = kernel_thread_find(kernel, life->creator_tid);
+    struct kernel_process *process = process_find(kernel, life->header.tgid);
+    if (thread)
+        thread_ended(kernel, thread, life);
+    if (process)
+        process->replaced = life->header.time;
+    process = process_new(kernel, life->header.tgid, life->header.time);
+    if (process)
+        thread = kernel_thread_new(kernel, process, &life->header, life->header.time);
+    if (process && thread)
+        memcpy(thread->comm, life->comm, sizeof(thread->comm));
+}
+
+static void thread_exited(struct kernel *kernel, const struct sched_life *life) {
+    struct kernel_thread *thread = kernel_thread_find(kernel, life->header.tid);
+    struct kernel_process *process = process_find(kernel, life->header.tgid);
+    if (thread)
+        thread_ended(kernel, thread, life);
+    if (process && life->process_ended)
+        process->ended = true;
+}
+
+static void record_take(void *argument, const void *data, size_t bytes) {
+    struct kernel *kernel = argument;
+    const struct sched_header *header = data;
+    struct kernel_row row;
+    struct kernel_thread *thread;
+    struct kernel_process *process;
+    memset(&row, 0, sizeof(row));
+    switch (header->kind) {
+    case SCHED_OFF:
+        memcpy(&row.off, data, sizeof(row.off));
+        thread = thread_obtain(kernel, header, row.off.begin);
+        if (thread)
+            kernel_row_take(kernel, thread, &row);
+        break;
+    case SCHED_SAMPLE:
+        memcpy(&row.sample, data, sizeof(row.sample));
+        thread = kernel_thread_find(kernel, header->tid);
+        if (thread && thread->process->tgid == header->tgid)
+            kernel_row_take(kernel, thread, &row);
+        break;
+    case SCHED_STACK:
+        process = process_find(kernel, header->tgid);
+        if (process && bytes >= sizeof(struct sched_stack) + 8 * ((const struct sched_stack *)data)->count)
+            kernel_stack_take(kernel, process, data);
+        break;
+    case SCHED_THREAD:
+        thread_began(kernel, data);
+        break;
+    case SCHED_EXEC:
+        process_execed(kernel, data);
+        break;
+    case SCHED_EXIT:
+        thread_exited(kernel, data);
+        break;
+    }
+}
+
+/* --- what the recording calls --------------------------------------------------------------------------- */
+
+int kernel_open(struct recording *recording, const struct kernel_probes_options *options,
+                struct kernel **ret_kernel) {
+    struct kernel *kernel = calloc(1, sizeof(*kernel));
+    if (!kernel)
+        return -ENOMEM;
+    struct kernel_probes_options ours = *options;
+    ours.record = record_take;
+    ours.argument = kernel;
+    kernel->recording = recording;
+    int error = kernel_probes_open(&ours, &kernel->probes);
+    if (error != 0) {
+        free(kernel);
+        return error;
+    }
+    *ret_kernel = kernel;
+    return 0;
+}
+
+void kernel_why_not(int error, char *ret_text, size_t bytes) {
+    const char *why = error == -EPERM || error == -EACCES ? "it takes root, or CAP_BPF and CAP_PERFMON"
+                      : access("/sys/kernel/btf/vmlinux", R_OK) != 0
+                          ? "this kernel has no type information (CONFIG_DEBUG_INFO_BTF)"
+                          : strerror(-error);
+    snprintf(ret_text, bytes, "without the kernel's side: %s (waitscope doctor tells more)", why);
+}
+
+void kernel_close(struct kernel *kernel) {
+    if (!kernel)
+        return;
+    while (kernel->processes)
+        process_free(kernel, kernel->processes);
+    kernel_probes_close(kernel->probes);
+    table_clear(&kernel->by_tid);
+    free(kernel->threads);
+    free(kernel);
+}
+
+int kernel_follow(struct kernel *kernel, int pid) {
+    return kernel ? kernel_probes_add(kernel->probes, pid) : 0;
+}
+
+int kernel_fd(const struct kernel *kernel) {
+    return kernel ? kernel_probes_fd(kernel->probes) : -1;
+}
+
+void kernel_drain(struct kernel *kernel) {
+    if (!kernel)
+        return;
+    kernel->recording->now = clock_now_ns();
+    kernel_probes_drain(kernel->probes);
+}
+
+static bool process_is_left(const struct kernel_process *process, uint64_t now) {
+    return !process->image && !process->replaced &&
+           (process->ended || now - process->begin > AGENT_PATIENCE_NS);
+}
+
+void kernel_tick(struct kernel *kernel) {
+    struct kernel_process *next;
+    if (!kernel)
+        return;
+    for (struct kernel_process *process = kernel->processes; process; process = next) {
+        next = process->next;
+        if (process->image || kernel_image_find(kernel, process))
+            continue;
+        /* What ran between fork and exec is nobody's program. */
+        if (process->replaced && kernel->recording->now - process->begin > AGENT_PATIENCE_NS)
+            process_free(kernel, process);
+        else if (process_is_left(process, kernel->recording->now))
+            kernel_image_make(kernel, process);
+    }
+    for (struct kernel_process *process = kernel->processes; process; process = process->next)
+        for (struct kernel_thread *thread = process->threads; thread && process->bare; thread = thread->next)
+            if (!thread->described)
+                kernel_thread_describe(kernel, thread);
+}
+
+uint32_t kernel_thread_claim(struct kernel *kernel, struct image *image, uint32_t tid, uint64_t start_ns) {
+    struct kernel_thread *found = NULL;
+    if (!kernel)
+        return 0;
+    kernel_drain(kernel); /* the kernel has told of it before it ran */
+    for (struct kernel_process *process = kernel->processes; process; process = process->next) {
+        if (process->tgid != (uint32_t)image->real_pid || kernel_image_find(kernel, process) != image)
+            continue;
+        for (struct kernel_thread *thread = process->threads; thread; thread = thread->next)
+            if (thread->own_tid == tid && !thread->claimed && !thread->described &&
+                thread->begin <= start_ns + CLAIM_SLACK_NS && (!found || thread->begin > found->begin))
+                found = thread;
+    }
+    if (!found)
+        return 0;
+    found->claimed = true;
+    return found->thread;
+}
+
+void kernel_thread_described(struct kernel *kernel, struct image *image, uint32_t id) {
+    for (struct kernel_process *process = kernel ? kernel->processes : NULL; process;
+         process = process->next) {
+        for (struct kernel_thread *thread = process->threads; thread && process->image == image;
+             thread = thread->next) {
+            if (thread->thread != id || !thread->claimed)
+                continue;
+            thread->described = true;
+            kernel_rows_flush(kernel, thread);
+            return;
+        }
+    }
+}
+
+void kernel_image_end(struct kernel *kernel, struct image *image) {
+    struct kernel_process *next;
+    if (!kernel)
+        return;
+    kernel_drain(kernel);
+    for (struct kernel_process *process = kernel->processes; process; process = next) {
+        next = process->next;
+        if (process->tgid == (uint32_t)image->real_pid && kernel_image_find(kernel, process) == image)
+            process_free(kernel, process);
+    }
+}
+
+static void open_stretch(void *argument, uint32_t tid, const struct sched_thread *state) {
+    struct kernel *kernel = argument;
+    struct kernel_thread *thread = kernel_thread_find(kernel, tid);
+    struct kernel_row row;
+    if (!thread || thread->ended)
+        return;
+    thread->stretches = state->stretches;
+    thread->lost += state->lost;
+    thread->lost_ns += state->lost_ns;
+    if (state->off == 0 || state->off >= kernel->recording->now)
+        return;
+    memset(&row, 0, sizeof(row));
+    row.off = (struct sched_off){
+        .header = {.tgid = state->tgid,
+                   .tid = tid,
+                   .own_tid = state->own_tid,
+                   .time = kernel->recording->now},
+        .begin = state->off,
+        .woken = state->woken,
+        .stack = state->stack,
+        .waker_stack = state->waker_stack,
+        .waker_tgid = state->waker_tgid,
+        .waker_tid = state->waker_tid,
+        .syscall = state->syscall,
+        .cause = state->cause,
+        .flags = state->flags,
+    };
+    kernel_row_take(kernel, thread, &row);
+}
+
+void kernel_finish(struct kernel *kernel) {
+    if (!kernel)
+        return;
+    kernel_drain(kernel);
+    kernel_probes_threads(kernel->probes, open_stretch, kernel);
+    for (struct kernel_process *process = kernel->processes; process; process = process->next)
+        if (!kernel_image_find(kernel, process) && !process->replaced)
+            kernel_image_make(kernel, process);
+}
+
+void kernel_stats(const struct kernel *kernel, struct kernel_probes_stats *ret_stats) {
+    kernel_probes_stats(kernel->probes, ret_stats);
+}
