@@ -67,9 +67,11 @@ void intern_module(struct recording *recording, struct image *image, const struc
     if (!id)
         return;
     image->modules[image->module_count++] = id;
-    if (overlaps) {
-        /* Another object lies where one lay: the same pc is another location from now on. */
+    if (overlaps || image->code_unknown) {
+        /* Another object lies where one lay, or where nothing was known of: the same pc is another location
+         * from now on. */
         image->modules_replaced = true;
+        image->code_unknown = false;
         table_clear(&image->locations);
     }
     struct trace_module row = {
@@ -99,6 +101,7 @@ uint32_t intern_location(struct recording *recording, struct image *image, uint6
         return 0;
     if (table_set(&image->locations, key, id) != 0)
         return 0;
+    image->code_unknown = image->code_unknown || !location.module;
     struct trace_location row = {.id = id, .process = image->process, .pc = pc, .module = location.module};
     trace_writer_row(recording->writer, TRACE_LOCATION, 0, &row);
     return id;

@@ -84,6 +84,7 @@ struct image {
     uint32_t modules[IMAGE_MODULES_MAX]; /* ids, oldest first; the newest that holds a pc wins */
     uint32_t module_count;
     bool modules_replaced;
+    bool code_unknown;      /* a location is in no module */
     struct table locations; /* pc -> id */
     struct table stacks;    /* hash -> id */
     struct table locks;     /* address and class -> id of the newest */
