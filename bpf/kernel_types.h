@@ -37,6 +37,7 @@ struct sched_entity {
 struct task_struct {
     unsigned int flags;
     struct mm_struct *mm;
+    unsigned int in_execve : 1;
     int pid;  /* the thread's, in the initial pid namespace */
     int tgid; /* the process' */
     struct pid *thread_pid;
@@ -50,8 +51,6 @@ struct task_struct {
 struct pt_regs {
     unsigned long bp, ax, di, orig_ax, ip, cs, sp;
 };
-
-struct linux_binprm;
 
 #pragma clang attribute pop
 

@@ -28,6 +28,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/kernel_types.h"
@@ -344,7 +345,17 @@ static __always_inline int unwind_step_special(struct unwind_walk *walk, __u64 s
     case UNWIND_SPECIAL_BROKEN:
         return UNWIND_END_BROKEN;
     }
-    if (walk->table_flags & UNWIND_TABLE_JIT)
+    /* libc ends what it says of clone() before the system call, since it would not hold for the child. */
+    if (special == UNWIND_SPECIAL_NONE && walk->leaf && walk->cloning) {
+        if (!unwind_word(walk, walk->sp, &walk->pc))
+            return UNWIND_END_READ;
+        walk->sp += 8;
+        return -1;
+    }
+    /* Code without rows is a JIT's, or V8's builtins in their file, and has frame pointers; or it is what the
+     * compiler puts into every library to call its destructors (crtstuff.c), which has one and nothing else
+     * in its frame. */
+    if ((walk->table_flags & UNWIND_TABLE_JIT) || (special == UNWIND_SPECIAL_NONE && walk->bp == walk->sp))
         return unwind_step_frame_pointer(walk);
     return special == UNWIND_SPECIAL_NONE ? UNWIND_END_NO_ROWS : UNWIND_END_UNMAPPED;
 }
@@ -403,10 +414,17 @@ static __always_inline struct unwind_walk *unwind_walk_take(void) {
     return NULL;
 }
 
-/* A thread that the kernel has just made and that has not run yet is at its start, wherever clone() returns
- * to: rax 0 out of clone (56) or clone3 (435). */
-static __always_inline bool unwind_is_new(const struct pt_regs *registers) {
-    return registers->ax == 0 && (registers->orig_ax == 56 || registers->orig_ax == 435);
+/* Whether the registers are those of clone (56) or clone3 (435), arch/x86/entry/syscalls/syscall_64.tbl. With
+ * rax 0 it is a thread that the kernel has just made and that has not run yet: wherever that is, it is its
+ * start. */
+static __always_inline bool unwind_in_clone(const struct pt_regs *registers) {
+    return registers->orig_ax == 56 || registers->orig_ax == 435;
+}
+
+/* Whether the task is in execve(): its registers are the old program's and its memory may be the new one's.
+ */
+static __always_inline bool unwind_in_exec(const struct task_struct *task) {
+    return bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD(task, in_execve);
 }
 
 /*
@@ -453,6 +471,7 @@ static __always_inline struct unwind_stack_taken *unwind_take(__u32 tgid) {
     walk->bp = registers->bp;
     walk->is_return = 0;
     walk->leaf = 1;
+    walk->cloning = unwind_in_clone(registers) && registers->ax != 0;
     walk->factor = 1;
     walk->stack.hash = 0;
     walk->stack.count = 0;
@@ -467,8 +486,10 @@ static __always_inline struct unwind_stack_taken *unwind_take(__u32 tgid) {
         if (end >= 0)
             break;
     }
-    if (walk->stack.count == 1 && end != UNWIND_END_START && unwind_is_new(registers))
+    if (walk->stack.count == 1 && end != UNWIND_END_START && unwind_in_clone(registers) && registers->ax == 0)
         end = UNWIND_END_START;
+    if (end != UNWIND_END_START && unwind_in_exec(task))
+        end = UNWIND_END_EXEC;
     walk->stack.end = end;
     walk->stack.hash = stack_hash_finish(walk->stack.hash);
     unwind_count(end);

@@ -27,9 +27,13 @@ int BPF_PROG(unwind_fork, struct task_struct *parent, struct task_struct *child)
     return 0;
 }
 
-SEC("tp_btf/sched_process_exec")
-int BPF_PROG(unwind_exec, struct task_struct *task) {
+/* execve() renames the task once it has the new memory and before it maps anything there, so what is heard of
+ * the mappings comes later. */
+SEC("tp_btf/task_rename")
+int BPF_PROG(unwind_exec, struct task_struct *task, const char *name) {
     __u32 tgid = task->tgid;
-    bpf_map_delete_elem(&unwind_processes, &tgid);
+    __u32 *number = bpf_map_lookup_elem(&unwind_processes, &tgid);
+    if (number && unwind_in_exec(task))
+        *number = UNWIND_TABLE_EMPTY;
     return 0;
 }

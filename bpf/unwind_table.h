@@ -87,6 +87,9 @@ struct unwind_range {
     __u32 codes;     /* unit of the first of the file's codes, rows in full */
 };
 
+/* The number of a table without ranges: of a process whose code is not known yet. */
+#define UNWIND_TABLE_EMPTY 0U
+
 enum {
     UNWIND_TABLE_JIT = 1, /* code in no range is a JIT's and has frame pointers */
 };
@@ -112,6 +115,7 @@ enum unwind_end {
     UNWIND_END_READ,          /* the stack could not be read */
     UNWIND_END_FRAME_POINTER, /* rbp points to no frame */
     UNWIND_END_BROKEN,        /* a table led nowhere */
+    UNWIND_END_EXEC,          /* the program is being replaced by another */
     UNWIND_END_NOT_64_BIT,    /* no stack was taken: a 32-bit program */
     UNWIND_END_NO_USER,       /* no stack was taken: no user memory any more */
     UNWIND_END_BUSY,          /* no stack was taken: the buffers of this CPU were in use */
@@ -151,8 +155,9 @@ struct unwind_walk {
     __u64 low, high; /* the range the last miss was in */
     __u32 page, codes;
     __u32 table, generation, table_flags, reserved;
-    __u64 leaf;   /* no frame was left yet */
-    __u64 factor; /* of the next frame in the hash */
+    __u64 leaf;    /* no frame was left yet */
+    __u64 cloning; /* the leaf is behind clone()'s system call, in the caller */
+    __u64 factor;  /* of the next frame in the hash */
     __u64 busy;
     __u64 cached; /* this level may use the cache */
     struct unwind_stack_taken stack;

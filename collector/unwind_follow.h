@@ -10,6 +10,7 @@
 #ifndef WAITSCOPE_COLLECTOR_UNWIND_FOLLOW_H
 #define WAITSCOPE_COLLECTOR_UNWIND_FOLLOW_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "collector/unwind_tables.h"
@@ -33,6 +34,14 @@ int unwind_follow_fd(const struct unwind_follow *follow);
 int unwind_follow_wait(const struct unwind_follow *follow, int timeout_ms);
 /* Brings the tables up to date with all that has happened. Never waits. */
 void unwind_follow_drain(struct unwind_follow *follow);
+
+/*
+ * Whether a stack of the process taken at that time (CLOCK_MONOTONIC) may have been taken by a table that was
+ * not right any more: between the mapping of code, or an exec, and its being known. Such a stack may be cut
+ * short, and where code was mapped in place of other it may be wrong. To be asked after a drain that began
+ * when the stack had been taken; the last thousand such times are remembered.
+ */
+bool unwind_follow_stale(const struct unwind_follow *follow, pid_t pid, uint64_t time_ns);
 
 void unwind_follow_stats(const struct unwind_follow *follow, struct unwind_follow_stats *ret_stats);
 

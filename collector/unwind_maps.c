@@ -12,12 +12,11 @@
 /* A process has at most vm.max_map_count mappings, 65 530 by default, of some 100 bytes. */
 #define MAPS_BYTES_MAX (256U << 20)
 
-/* All of the file at once, so that the process is held up once: the kernel locks its address space for it. */
-static int maps_load(pid_t pid, char **ret_text) {
-    char path[64];
+/* All of the file at once. Empty: there is no memory any more, or an exec has replaced it since it was
+ * opened. */
+static int maps_load_once(const char *path, char **ret_text) {
     size_t room = 64 << 10, have = 0;
     ssize_t got = 1;
-    snprintf(path, sizeof(path), "/proc/%d/maps", pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return errno == ENOENT ? -ESRCH : -errno;
@@ -35,7 +34,7 @@ static int maps_load(pid_t pid, char **ret_text) {
             room *= 2;
         }
     }
-    int error = !text ? -ENOMEM : got < 0 ? -errno : 0;
+    int error = !text ? -ENOMEM : got < 0 ? -errno : have == 0 ? -ESRCH : 0;
     close(fd);
     if (error < 0) {
         free(text);
@@ -46,25 +45,36 @@ static int maps_load(pid_t pid, char **ret_text) {
     return 0;
 }
 
+/* The second look is at what exec has put there. */
+static int maps_load(pid_t pid, char **ret_text) {
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/maps", pid);
+    int error = maps_load_once(path, ret_text);
+    return error == -ESRCH ? maps_load_once(path, ret_text) : error;
+}
+
 /* By what can be told of the mapping the file is opened: the mapping itself, which leads to the file even if
  * it was removed or the process is in another root; without the capability for that its path in the process'
- * root, if that is still the same file. */
-static void file_find(pid_t pid, const char *name, uint64_t inode, struct unwind_mapping *mapping) {
+ * root, if that is still the same file. Returns false where the mapping is gone meanwhile. */
+static bool file_find(pid_t pid, const char *name, uint64_t inode, struct unwind_mapping *mapping) {
     struct stat status;
     snprintf(mapping->path, sizeof(mapping->path), "/proc/%d/map_files/%llx-%llx", pid,
              (unsigned long long)mapping->low, (unsigned long long)mapping->high);
     if (stat(mapping->path, &status) < 0) {
+        if (errno == ENOENT || errno == ESRCH)
+            return false;
         snprintf(mapping->path, sizeof(mapping->path), "/proc/%d/root%s", pid, name);
         if (stat(mapping->path, &status) < 0 || status.st_ino != inode) {
             mapping->path[0] = '\0';
             mapping->file = (struct unwind_file){.inode = inode};
-            return;
+            return true;
         }
     }
     mapping->file = (struct unwind_file){.device = status.st_dev,
                                          .inode = status.st_ino,
                                          .bytes = (uint64_t)status.st_size,
                                          .changed = status.st_ctim};
+    return true;
 }
 
 /* proc(5): "low-high perms offset major:minor inode      path". Returns whether it is a mapping of code. */
@@ -95,8 +105,7 @@ static bool line_parse(pid_t pid, const char *line, struct unwind_mapping *ret_m
         return strcmp(at, "[vsyscall]") != 0;
     }
     ret_mapping->kind = UNWIND_MAPPING_FILE;
-    file_find(pid, at, inode, ret_mapping);
-    return true;
+    return file_find(pid, at, inode, ret_mapping);
 }
 
 int unwind_maps_read(pid_t pid, int (*call)(void *argument, const struct unwind_mapping *mapping),
@@ -115,4 +124,11 @@ int unwind_maps_read(pid_t pid, int (*call)(void *argument, const struct unwind_
     }
     free(text);
     return result;
+}
+
+bool unwind_maps_gone(pid_t pid) {
+    char *text = NULL;
+    int error = maps_load(pid, &text);
+    free(text);
+    return error == -ESRCH;
 }

@@ -3,6 +3,7 @@
 #ifndef WAITSCOPE_COLLECTOR_UNWIND_MAPS_H
 #define WAITSCOPE_COLLECTOR_UNWIND_MAPS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -25,5 +26,8 @@ struct unwind_mapping {
  * negative errno: -ESRCH where the process is gone. */
 int unwind_maps_read(pid_t pid, int (*call)(void *argument, const struct unwind_mapping *mapping),
                      void *argument);
+
+/* Whether the process has no memory any more: it has ended, waited for or not. */
+bool unwind_maps_gone(pid_t pid);
 
 #endif

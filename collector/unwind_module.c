@@ -114,7 +114,7 @@ static int module_read(struct unwind_modules *modules, const char *path, struct 
     struct stat status;
     uint64_t begin = clock_now_ns();
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-    int error = fd < 0 ? -errno : 0;
+    int error = fd >= 0 ? 0 : errno == ENOENT || errno == ESRCH ? -ESTALE : -errno;
     /* What the path leads to now is what it led to when it was asked about. */
     if (error == 0 && (fstat(fd, &status) < 0 || status.st_ino != module->file.inode))
         error = -ESTALE;

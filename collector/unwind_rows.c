@@ -81,7 +81,65 @@ struct frames {
     uint64_t offset, address, bytes;
 };
 
-static bool frames_by_section(const struct file *file, struct frames *ret_frames) {
+/* Code that is written without call frame information and is alike everywhere: the row from an address on. */
+struct known {
+    uint64_t address;
+    uint32_t row;
+};
+#define KNOWN_MAX 12U
+
+struct knowns {
+    struct known rows[KNOWN_MAX]; /* sorted once all are there */
+    unsigned count;
+};
+
+static void known_add(struct knowns *knowns, uint64_t address, uint32_t row) {
+    if (knowns->count < KNOWN_MAX)
+        knowns->rows[knowns->count++] = (struct known){address, row};
+}
+
+/* _init and _fini (glibc's crti.S and crtn.S): [endbr64,] sub $8,%rsp, calls, add $8,%rsp, ret. */
+static void known_add_init(const struct file *file, const Elf64_Shdr *section, struct knowns *knowns) {
+    static const uint8_t mark[] = {0xf3, 0x0f, 0x1e, 0xfa}, enter[] = {0x48, 0x83, 0xec, 0x08},
+                         leave[] = {0x48, 0x83, 0xc4, 0x08, 0xc3};
+    uint64_t low = section->sh_addr, high = low + section->sh_size;
+    size_t into = 0;
+    int error;
+    if (section->sh_size < sizeof(enter) + sizeof(leave) || section->sh_size > 4096 || high < low)
+        return;
+    const uint8_t *code = file_piece(file, section->sh_offset, section->sh_size, &error);
+    if (!code)
+        return;
+    if (memcmp(code, mark, sizeof(mark)) == 0)
+        into = sizeof(mark);
+    if (into + sizeof(enter) + sizeof(leave) <= section->sh_size &&
+        memcmp(code + into, enter, sizeof(enter)) == 0 &&
+        memcmp(code + section->sh_size - sizeof(leave), leave, sizeof(leave)) == 0) {
+        known_add(knowns, low, unwind_row_pack(UNWIND_ROW_RSP, 1, 0));
+        known_add(knowns, low + into + sizeof(enter), unwind_row_pack(UNWIND_ROW_RSP, 2, 0));
+        known_add(knowns, high - 1, unwind_row_pack(UNWIND_ROW_RSP, 1, 0));
+        known_add(knowns, high, unwind_row_special(UNWIND_SPECIAL_NONE));
+    }
+    free((void *)code);
+}
+
+/* ld.so's first function is written without call frame information, and whoever comes to it is at the start.
+ */
+#define ENTRY_BYTES 256U
+static void known_add_entry(const struct file *file, struct knowns *knowns) {
+    if (file->header.e_entry == 0 || file->header.e_entry > UINT64_MAX - ENTRY_BYTES)
+        return;
+    known_add(knowns, file->header.e_entry, unwind_row_special(UNWIND_SPECIAL_END));
+    known_add(knowns, file->header.e_entry + ENTRY_BYTES, unwind_row_special(UNWIND_SPECIAL_NONE));
+}
+
+static int known_compare(const void *left, const void *right) {
+    const struct known *a = left, *b = right;
+    return (a->address > b->address) - (a->address < b->address);
+}
+
+/* Finds .eh_frame, and what code is known without it. */
+static bool frames_by_section(const struct file *file, struct frames *ret_frames, struct knowns *knowns) {
     const Elf64_Ehdr *header = &file->header;
     int error;
     bool found = false;
@@ -94,13 +152,18 @@ static bool frames_by_section(const struct file *file, struct frames *ret_frames
     const Elf64_Shdr *strings = &sections[header->e_shstrndx];
     if (strings->sh_size < FRAME_BYTES_MAX)
         names = file_piece(file, strings->sh_offset, strings->sh_size, &error);
-    for (unsigned i = 0; names && !found && i < header->e_shnum; i++) {
+    for (unsigned i = 0; names && i < header->e_shnum; i++) {
         const Elf64_Shdr *section = &sections[i];
         if (section->sh_type == SHT_NOBITS || !(section->sh_flags & SHF_ALLOC) ||
-            section->sh_name >= strings->sh_size || strcmp(names + section->sh_name, ".eh_frame") != 0)
+            section->sh_name >= strings->sh_size)
             continue;
-        *ret_frames = (struct frames){section->sh_offset, section->sh_addr, section->sh_size};
-        found = true;
+        const char *name = names + section->sh_name;
+        if (!found && strcmp(name, ".eh_frame") == 0) {
+            *ret_frames = (struct frames){section->sh_offset, section->sh_addr, section->sh_size};
+            found = true;
+        } else if (strcmp(name, ".init") == 0 || strcmp(name, ".fini") == 0) {
+            known_add_init(file, section, knowns);
+        }
     }
     free(names);
     free(sections);
@@ -138,12 +201,15 @@ static bool frames_by_segment(const struct file *file, struct frames *ret_frames
 
 struct collecting {
     struct unwind_rows *rows;
+    struct knowns knowns;
     uint64_t end; /* of what has a row */
     int error;
 };
 
 static bool row_append(struct collecting *collecting, uint64_t address, uint32_t row) {
     struct unwind_rows *rows = collecting->rows;
+    if (rows->count && rows->low + rows->rows[rows->count - 1].distance == address)
+        rows->count--; /* said better now */
     if (rows->count && rows->rows[rows->count - 1].row == row)
         return true;
     if (rows->count == rows->room) {
@@ -157,6 +223,19 @@ static bool row_append(struct collecting *collecting, uint64_t address, uint32_t
         rows->room = room;
     }
     rows->rows[rows->count++] = (struct unwind_row_at){(uint32_t)(address - rows->low), row};
+    return true;
+}
+
+/* Code up to high of which nothing is said: what is known all the same, and else no row. */
+static bool gap_append(struct collecting *collecting, uint64_t high) {
+    const struct knowns *knowns = &collecting->knowns;
+    uint64_t low = collecting->end;
+    if (!row_append(collecting, low, unwind_row_special(UNWIND_SPECIAL_NONE)))
+        return false;
+    for (unsigned i = 0; i < knowns->count; i++)
+        if (knowns->rows[i].address >= low && knowns->rows[i].address < high &&
+            !row_append(collecting, knowns->rows[i].address, knowns->rows[i].row))
+            return false;
     return true;
 }
 
@@ -199,8 +278,7 @@ static void range_collect(void *argument, uint64_t low, uint64_t high, const str
         high = collecting->rows->high;
     if (low >= high || collecting->error)
         return;
-    if (low > collecting->end &&
-        !row_append(collecting, collecting->end, unwind_row_special(UNWIND_SPECIAL_NONE)))
+    if (low > collecting->end && !gap_append(collecting, low))
         return;
     if (cfi)
         row = cfi_row_of(cfi);
@@ -254,8 +332,10 @@ static int rows_collect(const struct file *file, struct unwind_rows *rows) {
     struct collecting collecting = {.rows = rows, .end = rows->low};
     size_t count;
     int error;
-    if (!frames_by_section(file, &frames) && !frames_by_segment(file, &frames))
+    known_add_entry(file, &collecting.knowns);
+    if (!frames_by_section(file, &frames, &collecting.knowns) && !frames_by_segment(file, &frames))
         return 0;
+    qsort(collecting.knowns.rows, collecting.knowns.count, sizeof(collecting.knowns.rows[0]), known_compare);
     if (frames.bytes > FRAME_BYTES_MAX)
         return -EFBIG;
     uint8_t *bytes = file_piece(file, frames.offset, frames.bytes, &error);
@@ -270,7 +350,7 @@ static int rows_collect(const struct file *file, struct unwind_rows *rows) {
             cfi_ranges(&description, range_collect, &collecting);
     }
     if (all && !collecting.error && collecting.end < rows->high)
-        row_append(&collecting, collecting.end, unwind_row_special(UNWIND_SPECIAL_NONE));
+        gap_append(&collecting, rows->high);
     free(all);
     free(bytes);
     return error ? error : collecting.error;

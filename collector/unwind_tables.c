@@ -103,10 +103,15 @@ int unwind_tables_open(struct unwind_tables **ret_tables) {
                                          map_rows[i].entries, NULL);
         error = tables->maps[i] < 0 ? tables->maps[i] : 0;
     }
+    uint32_t empty = UNWIND_TABLE_EMPTY;
+    if (error == 0)
+        error = unwind_pool_take(&tables->slots, 1, &empty); /* the first there is */
     if (error < 0) {
         unwind_tables_close(tables);
         return error;
     }
+    *(struct unwind_table *)unwind_pool_at(&tables->slots, empty) =
+        (struct unwind_table){.generation = ++tables->generation};
     *ret_tables = tables;
     return 0;
 }
@@ -271,6 +276,8 @@ static int mapping_draw(void *argument, const struct unwind_mapping *mapping) {
         drawing->table.flags |= mapping->kind == UNWIND_MAPPING_FILE ? UNWIND_TABLE_JIT : 0;
         return 0;
     }
+    if (error == -ESTALE) /* gone meanwhile */
+        return 0;
     if (error < 0 || drawing->table.count == UNWIND_RANGES_MAX) {
         tables->ranges_lost++;
         return 0;

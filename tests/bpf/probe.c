@@ -169,6 +169,7 @@ const char *probe_end_name(unsigned end) {
         [UNWIND_END_READ] = "unreadable",
         [UNWIND_END_FRAME_POINTER] = "no frame at rbp",
         [UNWIND_END_BROKEN] = "broken table",
+        [UNWIND_END_EXEC] = "in exec",
         [UNWIND_END_NOT_64_BIT] = "not 64 bit",
         [UNWIND_END_NO_USER] = "no user memory",
         [UNWIND_END_BUSY] = "busy",

@@ -28,7 +28,7 @@ struct probe_counts probe_counts[PROBE_KINDS];
 __u64 probe_records_lost, probe_clock_ns, probe_clock_count;
 volatile __u32 probe_emit, probe_again, probe_kernel;
 
-static __always_inline void record_emit(const struct unwind_stack_taken *stack, __u32 kind) {
+static __always_inline void record_emit(const struct unwind_stack_taken *stack, __u32 kind, __u64 time_ns) {
     struct probe_record *record = bpf_ringbuf_reserve(&probe_records, sizeof(*record), 0);
     if (!record) {
         __sync_fetch_and_add(&probe_records_lost, 1);
@@ -42,6 +42,7 @@ static __always_inline void record_emit(const struct unwind_stack_taken *stack, 
     record->end = stack->end;
     record->flags = stack->flags;
     record->hash = stack->hash;
+    record->time_ns = time_ns;
     bpf_probe_read_kernel(record->frames, sizeof(record->frames), stack->frames);
     bpf_ringbuf_submit(record, 0);
 }
@@ -64,7 +65,7 @@ static __always_inline int event(void *ctx, __u32 kind) {
         __sync_fetch_and_add(&counts->fallbacks, 1);
     if (probe_emit == PROBE_EMIT_ALL ||
         (probe_emit == PROBE_EMIT_INCOMPLETE && stack->end != UNWIND_END_START))
-        record_emit(stack, kind);
+        record_emit(stack, kind, begin);
     unwind_give(stack);
 
     if (probe_again) {

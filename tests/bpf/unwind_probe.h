@@ -23,7 +23,7 @@ struct probe_counts {
 
 struct probe_record {
     __u32 pid, tid, kind, count, end, flags;
-    __u64 hash;
+    __u64 hash, time_ns;
     __u64 frames[UNWIND_FRAMES_MAX];
 };
 

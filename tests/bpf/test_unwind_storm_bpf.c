@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Stacks through storms: libraries loaded and unloaded again and again under a thread that sleeps in them,
+ * children by the hundred of which some exec, and threads that hand a turn around meanwhile. A stack that
+ * does not reach its thread's start was taken while the process' table was not right, and that is known
+ * (unwind_follow_stale). How many that are depends on how soon the one that follows gets to run, and is told.
+ */
+#include <dlfcn.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "collector/clock.h"
+#include "collector/unwind_follow.h"
+#include "tests/bpf/chain.h"
+#include "tests/bpf/probe.h"
+
+#define LOADS 400U
+#define FORKS 300U
+#define TURNERS 4U
+
+/* --- the target ---------------------------------------------------------------------------------------- */
+
+static void sleep_some(struct chain *chain, unsigned level) {
+    struct timespec time = {.tv_nsec = 200000};
+    (void)chain;
+    (void)level;
+    for (unsigned i = 0; i < 5; i++)
+        nanosleep(&time, NULL);
+}
+
+static void library_use(const char *path) {
+    static __thread struct chain chain;
+    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+    const struct chain_library *library = handle ? dlsym(handle, CHAIN_LIBRARY) : NULL;
+    if (!library)
+        _exit(3);
+    chain.count = 0;
+    chain.functions[0] = library->functions[0];
+    chain.functions[1] = library->functions[4];
+    chain.functions[2] = sleep_some;
+    chain.functions[0](&chain, 0);
+    dlclose(handle);
+}
+
+static void *loader_main(void *argument) {
+    static const char *const PATHS[] = {CHAIN_LIBRARY_1, CHAIN_LIBRARY_2, CHAIN_LIBRARY_3};
+    (void)argument;
+    for (unsigned i = 0; i < LOADS; i++)
+        library_use(PATHS[i % 3]);
+    return NULL;
+}
+
+static pthread_mutex_t turn_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t turn_changed = PTHREAD_COND_INITIALIZER;
+static unsigned turn;
+static bool turns_end;
+
+static void *turner_main(void *argument) {
+    unsigned mine = (unsigned)(uintptr_t)argument;
+    pthread_mutex_lock(&turn_lock);
+    while (!turns_end) {
+        if (turn % TURNERS != mine)
+            pthread_cond_wait(&turn_changed, &turn_lock);
+        else {
+            turn++;
+            pthread_cond_broadcast(&turn_changed);
+        }
+    }
+    pthread_mutex_unlock(&turn_lock);
+    return NULL;
+}
+
+static int target_main(void) {
+    pthread_t loader, turners[TURNERS];
+    int status, failed = 0;
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    pthread_create(&loader, NULL, loader_main, NULL);
+    for (uintptr_t i = 0; i < TURNERS; i++)
+        pthread_create(&turners[i], NULL, turner_main, (void *)i);
+    for (unsigned i = 0; i < FORKS; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            sleep_some(NULL, 0);
+            if (i % 4 == 0)
+                execl("/bin/true", "true", (char *)NULL);
+            _exit(0);
+        }
+        if (i % 8 == 7)
+            while (waitpid(-1, &status, WNOHANG) > 0)
+                failed += status != 0;
+    }
+    while (waitpid(-1, &status, 0) > 0)
+        failed += status != 0;
+    pthread_join(loader, NULL);
+    pthread_mutex_lock(&turn_lock);
+    turns_end = true;
+    pthread_cond_broadcast(&turn_changed);
+    pthread_mutex_unlock(&turn_lock);
+    for (unsigned i = 0; i < TURNERS; i++)
+        pthread_join(turners[i], NULL);
+    return failed ? 4 : 0;
+}
+
+/* --- the test ------------------------------------------------------------------------------------------ */
+
+/* Stacks that are not complete, until it is known whether the table was right then. */
+struct doubts {
+    struct probe_record *records;
+    size_t count, room;
+};
+static unsigned judged, stale, unreadable, mute, wrong;
+
+static void record_keep(void *argument, const struct probe_record *record) {
+    struct doubts *doubts = argument;
+    if (doubts->count == doubts->room) {
+        doubts->room = doubts->room ? 2 * doubts->room : 256;
+        doubts->records = realloc(doubts->records, doubts->room * sizeof(*doubts->records));
+        if (!doubts->records)
+            abort();
+    }
+    doubts->records[doubts->count++] = *record;
+}
+
+static void doubts_judge(struct doubts *doubts, const struct unwind_follow *follow) {
+    for (size_t i = 0; i < doubts->count; i++) {
+        const struct probe_record *record = &doubts->records[i];
+        judged++;
+        if (record->end == UNWIND_END_EXEC)
+            continue;
+        if (unwind_follow_stale(follow, (pid_t)record->pid, record->time_ns)) {
+            stale++;
+            continue;
+        }
+        /* A page that the thread is copying after a fork is not there for an instant. */
+        if (record->end == UNWIND_END_READ) {
+            unreadable++;
+            continue;
+        }
+        /* Before the frame is built in what the compiler puts into a library (crtstuff.c), which has no rows.
+         */
+        if (record->end == UNWIND_END_NO_ROWS && record->count == 1) {
+            mute++;
+            continue;
+        }
+        if (wrong++ >= 5)
+            continue;
+        fprintf(stderr, "thread %u of %u, kind %u, ends with: %s\n", record->tid, record->pid, record->kind,
+                probe_end_name(record->end));
+        for (unsigned j = 0; j < record->count; j++)
+            fprintf(stderr, "  %#llx\n", (unsigned long long)record->frames[j]);
+    }
+    doubts->count = 0;
+}
+
+static uint64_t counts_show(const struct probe_counts *counts, const char *kind) {
+    uint64_t all = 0;
+    for (unsigned i = 0; i < UNWIND_ENDS; i++)
+        all += counts->ends[i];
+    printf("%s: %llu stacks, %.3f %% reach the start\n", kind, (unsigned long long)all,
+           all ? 100.0 * (double)counts->ends[UNWIND_END_START] / (double)all : 0.0);
+    for (unsigned i = 0; i < UNWIND_ENDS; i++)
+        if (counts->ends[i] && i != UNWIND_END_START)
+            printf("  %llu end with: %s\n", (unsigned long long)counts->ends[i], probe_end_name(i));
+    return all;
+}
+
+int main(int argc, char **argv) {
+    struct unwind_tables *tables;
+    struct unwind_follow *follow;
+    struct unwind_follow_stats stats;
+    struct unwind_tables_stats used;
+    struct probe *probe;
+    struct doubts doubts = {0};
+    siginfo_t ended = {0};
+    int go[2], status = -1;
+    (void)argv;
+    if (argc == 2)
+        return target_main();
+    int result = probe_tables_open(&tables);
+    if (result != 0)
+        return result;
+    if (!CHECK_EQ_INT(unwind_follow_open(tables, &follow), 0) ||
+        !CHECK_EQ_INT(probe_open(tables, &probe), 0) || !CHECK_EQ_INT(pipe(go), 0))
+        return check_summary();
+    fflush(stdout);
+    pid_t target = fork();
+    if (target == 0) {
+        char byte;
+        if (read(go[0], &byte, 1) != 1)
+            _exit(3);
+        /* While a function is looked up at its first call, ld.so's frame is beyond a row. */
+        setenv("LD_BIND_NOW", "1", 1);
+        execl("/proc/self/exe", "target", "target", (char *)NULL);
+        _exit(3);
+    }
+    CHECK_EQ_INT(unwind_tables_process_add(tables, target), 0);
+    probe_set(probe, PROBE_EMIT_INCOMPLETE, false, false);
+    CHECK_EQ_INT(probe_start(probe, 997), 0);
+    CHECK(write(go[1], "", 1) == 1);
+    while (waitid(P_PID, (id_t)target, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid == 0) {
+        unwind_follow_wait(follow, 100);
+        probe_poll(probe, 0, record_keep, &doubts);
+        unwind_follow_drain(follow);
+        doubts_judge(&doubts, follow);
+    }
+    probe_stop(probe);
+    probe_poll(probe, 0, record_keep, &doubts);
+    CHECK_EQ_INT(waitpid(target, &status, 0), target);
+    CHECK_EQ_INT(status, 0);
+    unwind_follow_drain(follow);
+    doubts_judge(&doubts, follow);
+    free(doubts.records);
+
+    CHECK(counts_show(&probe_counts(probe)[PROBE_OFF_CPU], "off CPU") > LOADS + FORKS);
+    counts_show(&probe_counts(probe)[PROBE_ON_CPU], "on CPU");
+    printf("%u of them incomplete: %u while the table was not right, %u unreadable, %u at a function's "
+           "beginning "
+           "without rows, %u for no reason\n",
+           judged, stale, unreadable, mute, wrong);
+    CHECK(unreadable + mute <= 50 + judged / 10);
+    CHECK_EQ_U64(wrong, 0);
+    CHECK_EQ_U64(probe_lost(probe), 0);
+    unwind_follow_stats(follow, &stats);
+    unwind_tables_stats(tables, &used);
+    printf("%llu mappings, %llu forks, %llu execs, %llu ends, %llu lost; looked %llu times, %.0f us after "
+           "the event on "
+           "average\n",
+           (unsigned long long)stats.mapped, (unsigned long long)stats.forked,
+           (unsigned long long)stats.execed, (unsigned long long)stats.ended, (unsigned long long)stats.lost,
+           (unsigned long long)stats.refreshes,
+           stats.refreshes ? (double)stats.delay_ns_sum / 1e3 / (double)stats.refreshes : 0.0);
+    printf("%llu processes, %llu tables, %llu modules, %.2f MiB\n", (unsigned long long)used.processes,
+           (unsigned long long)used.tables, (unsigned long long)used.modules, (double)used.bytes / (1 << 20));
+    /* All that came is gone again. A child may be seen to have ended before it is heard of. */
+    if (stats.lost == 0) {
+        CHECK_EQ_U64(stats.forked, FORKS);
+        CHECK(stats.execed > 1 && stats.execed <= FORKS / 4 + 1);
+    }
+    CHECK_EQ_U64(used.processes, 0);
+    CHECK_EQ_U64(used.counters.forks_lost + used.processes_lost + used.ranges_lost, 0);
+    CHECK(used.modules < 20);
+    probe_close(probe);
+    unwind_follow_close(follow);
+    unwind_tables_close(tables);
+    return check_summary();
+}
