@@ -252,7 +252,7 @@ static __always_inline bool unwind_word(struct unwind_walk *walk, __u64 address,
 enum { UNWIND_SIGNAL_BP = 120, UNWIND_SIGNAL_SP = 160, UNWIND_SIGNAL_PC = 168 };
 
 static __always_inline int unwind_step_memory(struct unwind_walk *walk, __u64 value, __s64 bp_place) {
-    __s64 offset = UNWIND_SIGNED(value, 13) * 8;
+    __s64 offset = UNWIND_SIGNED(value, UNWIND_ROW_MEMORY_BITS) * 8;
     __u64 cfa, bp = walk->bp;
     if (value & UNWIND_ROW_REALIGNED) {
         if (!unwind_word(walk, walk->bp + offset, &cfa) || !unwind_word(walk, walk->bp, &bp))
@@ -375,7 +375,7 @@ __noinline int unwind_step(struct unwind_walk *walk, struct unwind_cache *cache)
     __u64 row = unwind_row_find(walk, cache, pc - walk->is_return);
     __u64 type = row >> UNWIND_ROW_TYPE_SHIFT & 3;
     __u64 value = row >> UNWIND_ROW_VALUE_SHIFT & UNWIND_ROW_VALUE_MAX;
-    __s64 bp_place = UNWIND_SIGNED(row, 7) * 8;
+    __s64 bp_place = UNWIND_SIGNED(row, UNWIND_ROW_BP_BITS) * 8;
     walk->is_return = 1;
     if (type <= UNWIND_ROW_RBP) {
         __u64 cfa = (type == UNWIND_ROW_RSP ? walk->sp : walk->bp) + value * 8;

@@ -30,24 +30,26 @@
 /* --- rows ---------------------------------------------------------------------------------------------- */
 
 /*
- * bits 23..31 where in its page the row begins, 21..22 type, 7..20 value, 0..6 rbp is saved at CFA + 8 times
+ * bits 23..31 where in its page the row begins, 21..22 type, 6..20 value, 0..5 rbp is saved at CFA + 8 times
  * this, signed; 0: it is unchanged. The return address is at CFA - 8, the caller's rsp is the CFA.
  */
 enum unwind_row_type {
     UNWIND_ROW_RSP = 0,     /* CFA = rsp + 8 * value */
     UNWIND_ROW_RBP = 1,     /* CFA = rbp + 8 * value */
-    UNWIND_ROW_MEMORY = 2,  /* value is signed, 13 bits; with UNWIND_ROW_REALIGNED the CFA is what lies at
+    UNWIND_ROW_MEMORY = 2,  /* value is signed, 14 bits; with UNWIND_ROW_REALIGNED the CFA is what lies at
                                rbp + 8 * value and rbp is what lies at rbp; without it the CFA is 8 more than
                                what lies at rsp + 8 * value */
     UNWIND_ROW_SPECIAL = 3, /* value is one of enum unwind_row_special */
 };
 #define UNWIND_ROW_OFFSET_SHIFT 23
 #define UNWIND_ROW_TYPE_SHIFT 21
-#define UNWIND_ROW_VALUE_SHIFT 7
-#define UNWIND_ROW_VALUE_MAX 0x3fff
-#define UNWIND_ROW_REALIGNED 0x2000
-#define UNWIND_ROW_BP_MIN (-64)
-#define UNWIND_ROW_BP_MAX 63
+#define UNWIND_ROW_VALUE_SHIFT 6
+#define UNWIND_ROW_VALUE_MAX 0x7fff
+#define UNWIND_ROW_REALIGNED 0x4000 /* the bit above a signed value */
+#define UNWIND_ROW_MEMORY_BITS 14
+#define UNWIND_ROW_BP_BITS 6
+#define UNWIND_ROW_BP_MIN (-32)
+#define UNWIND_ROW_BP_MAX 31
 
 enum unwind_row_special {
     UNWIND_SPECIAL_NONE,        /* code of which its file says nothing */
@@ -61,7 +63,7 @@ enum unwind_row_special {
 
 static inline __u32 unwind_row_pack(enum unwind_row_type type, __u32 value, int bp) {
     return (__u32)type << UNWIND_ROW_TYPE_SHIFT | (value & UNWIND_ROW_VALUE_MAX) << UNWIND_ROW_VALUE_SHIFT |
-           ((__u32)bp & 0x7f);
+           ((__u32)bp & ((1U << UNWIND_ROW_BP_BITS) - 1));
 }
 static inline __u32 unwind_row_special(enum unwind_row_special special) {
     return unwind_row_pack(UNWIND_ROW_SPECIAL, special, 0);

@@ -18,6 +18,7 @@
 
 #include "agent/unwind_row.h"
 #include "check.h"
+#include "libdw_frames.h"
 
 struct image {
     char *base; /* where virtual address 0 would be */
@@ -69,40 +70,6 @@ static bool image_load(const char *path, struct image *ret_image) {
     close(fd);
     *ret_image = image;
     return image.object.eh_frame_hdr != NULL;
-}
-
-/* A simple register+offset expression as libdw gives it: breg n or bregx, and then plus_uconst. */
-static bool simple_cfa(const Dwarf_Op *ops, size_t count, int *ret_register, int64_t *ret_offset) {
-    if (count == 0 || count > 2)
-        return false;
-    if (ops[0].atom >= DW_OP_breg0 && ops[0].atom < DW_OP_breg0 + 32) {
-        *ret_register = ops[0].atom - DW_OP_breg0;
-        *ret_offset = (int64_t)ops[0].number;
-    } else if (ops[0].atom == DW_OP_bregx) {
-        *ret_register = (int)ops[0].number;
-        *ret_offset = (int64_t)ops[0].number2;
-    } else {
-        return false;
-    }
-    if (count == 2) {
-        if (ops[1].atom != DW_OP_plus_uconst)
-            return false;
-        *ret_offset += (int64_t)ops[1].number;
-    }
-    return true;
-}
-
-/* libdw says "saved at CFA + offset" as DW_OP_call_frame_cfa, then plus_uconst. */
-static bool saved_at_cfa(const Dwarf_Op *ops, size_t count, int64_t *ret_offset) {
-    if (count == 1 && ops[0].atom == DW_OP_call_frame_cfa) {
-        *ret_offset = 0;
-        return true;
-    }
-    if (count == 2 && ops[0].atom == DW_OP_call_frame_cfa && ops[1].atom == DW_OP_plus_uconst) {
-        *ret_offset = (int64_t)ops[1].number;
-        return true;
-    }
-    return false;
 }
 
 /* An expression of ours, byte by byte, against libdw's decoded one. */
@@ -282,42 +249,10 @@ static void compare_file(const char *path, unsigned pcs) {
     close(fd);
 }
 
-/* Where the running program has a library loaded from. */
-static void compare_loaded(const char *name, unsigned pcs) {
-    char line[4096], path[4096];
-    FILE *maps = fopen("/proc/self/maps", "re");
-    bool found = false;
-    while (maps && !found && fgets(line, sizeof(line), maps))
-        found = strstr(line, name) && sscanf(line, "%*s %*s %*s %*s %*s %4095s", path) == 1;
-    if (maps)
-        fclose(maps);
-    if (CHECK(found))
-        compare_file(path, pcs);
-}
-
-/* What a command prints first is the file. */
-static void compare_printed(const char *command, unsigned pcs) {
-    char path[4096] = "";
-    FILE *output = popen(command, "re");
-    bool found = output && fscanf(output, "%4095s", path) == 1;
-    if (output)
-        pclose(output);
-    if (CHECK(found))
-        compare_file(path, pcs);
-}
-
 int main(int argc, char **argv) {
     unsigned pcs = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 100000;
-    compare_loaded("libc.so", pcs);
-    compare_loaded("ld-linux", pcs);
-    compare_loaded("libstdc++", pcs);
-    compare_loaded("libdw", pcs);
+    libdw_files_each(compare_file, pcs);
     compare_file("/proc/self/exe", 200);
-    compare_printed("readlink -f \"$(command -v node)\"", pcs);
-    /* Large C++: LLVM, be it a library of clang's or in clang itself. */
-    compare_printed("ldd \"$(command -v clang)\" | awk '/libLLVM/ {print $3; found = 1} "
-                    "END {if (!found) print \"'$(readlink -f \"$(command -v clang)\")'\"}'",
-                    pcs);
     for (int i = 2; i < argc; i++)
         compare_file(argv[i], pcs);
     return check_summary();
