@@ -3,11 +3,12 @@
  * Stacks taken in the kernel from running programs: how many reach their thread's start, what they cost, and
  * what bpf_get_stack() gives at the same places. Needs root.
  *
+ *     bench_unwind_bpf                             the targets beside this, one after the other
  *     bench_unwind_bpf SECONDS PID ...             processes that run already
  *     bench_unwind_bpf SECONDS -- COMMAND ...      a command, looked at from a second after its start
  *
  * "first" is as the event found things, "again" the same stack once more at once; the clock's two readings,
- * told below, are in both.
+ * told below, are in both. With SHOW set a few stacks that are not complete are printed.
  */
 #include <errno.h>
 #include <signal.h>
@@ -108,43 +109,53 @@ static pid_t command_start(char **arguments) {
     _exit(127);
 }
 
-int main(int argc, char **argv) {
+/* What is looked at: a command, or processes. */
+struct looked {
+    double seconds;
+    char **command; /* NULL: */
+    char **pids;
+    int pid_count;
+};
+
+static void processes_add(struct unwind_tables *tables, const struct looked *looked, pid_t command) {
+    uint64_t begin = clock_now_ns();
+    int error = command ? unwind_tables_process_add(tables, command) : 0;
+    if (error < 0)
+        fprintf(stderr, "bench_unwind_bpf: %s: %s\n", looked->command[0], strerror(-error));
+    for (int i = 0; i < looked->pid_count; i++)
+        if ((error = unwind_tables_process_add(tables, atoi(looked->pids[i]))) < 0)
+            fprintf(stderr, "bench_unwind_bpf: %s: %s\n", looked->pids[i], strerror(-error));
+    printf("tables made in %.1f ms\n", (double)(clock_now_ns() - begin) / 1e6);
+}
+
+static int look(const struct looked *looked) {
     struct unwind_tables *tables = NULL;
     struct unwind_follow *follow = NULL;
     struct probe *probe = NULL;
     pid_t command = 0;
-    int result = 1;
-    if (argc < 3) {
-        fprintf(stderr, "usage: %s SECONDS PID... | SECONDS -- COMMAND...\n", argv[0]);
-        return 2;
-    }
-    int error = unwind_tables_open(&tables);
-    if (error == 0)
-        error = unwind_follow_open(tables, &follow);
+    int result = probe_tables_open(&tables);
+    if (result != 0)
+        return result;
+    result = 1;
+    int error = unwind_follow_open(tables, &follow);
     if (error < 0) {
-        fprintf(stderr, "bench_unwind_bpf: no tables: %s\n", strerror(-error));
+        fprintf(stderr, "bench_unwind_bpf: nobody to follow with: %s\n", strerror(-error));
         goto cleanup;
     }
     if (probe_open(tables, &probe) != 0)
         goto cleanup;
     printf("programs loaded in %.0f ms\n", probe_load_ms(probe));
-    if (strcmp(argv[2], "--") == 0 && argc > 3) {
-        command = command_start(argv + 3);
+    if (looked->command) {
+        command = command_start(looked->command);
         sleep(1);
     }
-    uint64_t begin = clock_now_ns();
-    for (int i = 2; i < argc && !command; i++)
-        if ((error = unwind_tables_process_add(tables, atoi(argv[i]))) < 0)
-            fprintf(stderr, "bench_unwind_bpf: %s: %s\n", argv[i], strerror(-error));
-    if (command && (error = unwind_tables_process_add(tables, command)) < 0)
-        fprintf(stderr, "bench_unwind_bpf: %s: %s\n", argv[3], strerror(-error));
-    printf("tables made in %.1f ms\n", (double)(clock_now_ns() - begin) / 1e6);
+    processes_add(tables, looked, command);
     probe_set(probe, getenv("SHOW") ? PROBE_EMIT_INCOMPLETE : PROBE_EMIT_NONE, true, true);
     if ((error = probe_start(probe, 499)) < 0) {
         fprintf(stderr, "bench_unwind_bpf: cannot attach: %s\n", strerror(-error));
         goto cleanup;
     }
-    uint64_t end = clock_now_ns() + (uint64_t)(atof(argv[1]) * 1e9);
+    uint64_t end = clock_now_ns() + (uint64_t)(looked->seconds * 1e9);
     while (clock_now_ns() < end) {
         unwind_follow_wait(follow, 10);
         unwind_follow_drain(follow);
@@ -165,4 +176,38 @@ cleanup:
     unwind_follow_close(follow);
     unwind_tables_close(tables);
     return result;
+}
+
+static int look_at_all(void) {
+    static const char *const COMMANDS[][3] = {
+        {TEST_BUILD_DIR "/tests/bench/target_turns", "5"},
+        {TEST_BUILD_DIR "/tests/bench/target_turns", "32"},
+        {TEST_BUILD_DIR "/tests/bench/target_turns_cxx", "8"},
+        {"node", TEST_SOURCE_DIR "/tests/bench/target_workers.js"},
+    };
+    int result = 0;
+    for (unsigned i = 0; i < sizeof(COMMANDS) / sizeof(COMMANDS[0]) && result == 0; i++) {
+        struct looked looked = {.seconds = 3, .command = (char **)COMMANDS[i]};
+        printf("--- %s %s\n", COMMANDS[i][0], COMMANDS[i][1]);
+        result = look(&looked);
+    }
+    return result == PROBE_SKIPPED ? 0 : result;
+}
+
+int main(int argc, char **argv) {
+    struct looked looked = {0};
+    if (argc == 1)
+        return look_at_all();
+    if (argc < 3) {
+        fprintf(stderr, "usage: %s [SECONDS PID... | SECONDS -- COMMAND...]\n", argv[0]);
+        return 2;
+    }
+    looked.seconds = atof(argv[1]);
+    if (strcmp(argv[2], "--") == 0 && argc > 3) {
+        looked.command = argv + 3;
+    } else {
+        looked.pids = argv + 2;
+        looked.pid_count = argc - 2;
+    }
+    return look(&looked);
 }
