@@ -151,7 +151,8 @@ static void record_compare(void *argument, const struct probe_record *record) {
         seen[i].ends[record->end]++;
         if (record->end != UNWIND_END_START) {
             seen[i].incomplete++;
-            seen[i].incomplete_later += seen[i].exact > 0;
+            /* A page that the thread is copying after the fork is not there for an instant. */
+            seen[i].incomplete_later += seen[i].exact > 0 && record->end != UNWIND_END_READ;
             return;
         }
         /* The leaf, what the chain knows, and clone3. */

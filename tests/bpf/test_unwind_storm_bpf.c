@@ -142,9 +142,10 @@ static void doubts_judge(struct doubts *doubts, const struct unwind_follow *foll
             unreadable++;
             continue;
         }
-        /* Before the frame is built in what the compiler puts into a library (crtstuff.c), which has no rows.
-         */
-        if (record->end == UNWIND_END_NO_ROWS && record->count == 1) {
+        /* A leaf that its rows cannot tell of: what the compiler puts into a library has none (crtstuff.c),
+         * and a few places in libc say more than a row can. */
+        if ((record->end == UNWIND_END_NO_ROWS || record->end == UNWIND_END_UNSUPPORTED) &&
+            record->count == 1) {
             mute++;
             continue;
         }
@@ -217,13 +218,15 @@ int main(int argc, char **argv) {
     doubts_judge(&doubts, follow);
     free(doubts.records);
 
-    CHECK(counts_show(&probe_counts(probe)[PROBE_OFF_CPU], "off CPU") > LOADS + FORKS);
-    counts_show(&probe_counts(probe)[PROBE_ON_CPU], "on CPU");
-    printf("%u of them incomplete: %u while the table was not right, %u unreadable, %u at a function's "
-           "beginning "
-           "without rows, %u for no reason\n",
-           judged, stale, unreadable, mute, wrong);
-    CHECK(unreadable + mute <= 50 + judged / 10);
+    uint64_t off_cpu = counts_show(&probe_counts(probe)[PROBE_OFF_CPU], "off CPU");
+    uint64_t on_cpu = counts_show(&probe_counts(probe)[PROBE_ON_CPU], "on CPU");
+    printf(
+        "%u of them incomplete: %u while the table was not right, %u unreadable, %u in a leaf without rows, "
+        "%u for no reason\n",
+        judged, stale, unreadable, mute, wrong);
+    CHECK(off_cpu > LOADS + FORKS);
+    CHECK(unreadable <= 50 + on_cpu / 10);
+    CHECK(mute <= 50 + judged / 50);
     CHECK_EQ_U64(wrong, 0);
     CHECK_EQ_U64(probe_lost(probe), 0);
     unwind_follow_stats(follow, &stats);
