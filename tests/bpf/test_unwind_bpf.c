@@ -5,16 +5,11 @@
  * signal handlers; blocked and spinning. The target is followed from before its exec on; it loads a library
  * later and its child one more, of which the tables are told by the kernel's events alone.
  */
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -25,100 +20,10 @@
 #include "tests/bpf/chain.h"
 #include "tests/bpf/probe.h"
 
-#define BLOCKING 14U /* chains of each process that block; as many more than these as */
-#define SPINNING 2U  /* spin */
-#define PROCESS_CHAINS (BLOCKING + SPINNING)
 #define EXACT_WANTED 50U /* stacks of each chain */
 #define SECONDS_MAX 60U  /* not a time that is tested: what does not come in it never comes */
 
-/* --- the target ---------------------------------------------------------------------------------------- */
-
 static struct chain_world *world;
-static int libraries_loaded;
-
-static const struct chain_library *library_open(const char *path) {
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    const struct chain_library *library = handle ? dlsym(handle, CHAIN_LIBRARY) : NULL;
-    if (!library) {
-        fprintf(stderr, "target: %s\n", dlerror());
-        _exit(3);
-    }
-    *library->signal_number = SIGRTMIN + libraries_loaded++;
-    return library;
-}
-
-/* A library that no process had mapped, gone from the disk when it is used. */
-static const struct chain_library *library_copy(const char *path) {
-    char copy[] = "/tmp/waitscope-chain-XXXXXX";
-    char buffer[65536];
-    ssize_t got;
-    int from = open(path, O_RDONLY | O_CLOEXEC), into = mkstemp(copy);
-    if (from < 0 || into < 0)
-        _exit(3);
-    while ((got = read(from, buffer, sizeof(buffer))) > 0)
-        if (write(into, buffer, (size_t)got) != got)
-            _exit(3);
-    close(from);
-    close(into);
-    const struct chain_library *library = library_open(copy);
-    unlink(copy);
-    return library;
-}
-
-static void *chain_main(void *argument) {
-    struct chain *chain = argument;
-    chain->pid = (uint32_t)getpid();
-    chain->tid = (uint32_t)syscall(SYS_gettid);
-    chain->expected[chain->count++] = (uint64_t)(uintptr_t)__builtin_return_address(0);
-    chain->functions[0](chain, 0);
-    atomic_fetch_add(&world->finished, 1);
-    return NULL;
-}
-
-static void chains_start(unsigned first, const struct chain_library *const *libraries, unsigned count,
-                         pthread_t *ret_threads) {
-    for (unsigned i = 0; i < PROCESS_CHAINS; i++) {
-        struct chain *chain = &world->chains[first + i];
-        for (unsigned j = 0; j + 1 < chain->length; j++) {
-            const struct chain_library *library = libraries[chain->route[j] % count];
-            chain->functions[j] = library->functions[chain->route[j] / count % library->count];
-        }
-        const struct chain_library *last = libraries[i % count];
-        chain->functions[chain->length - 1] = i < BLOCKING ? last->block : last->spin;
-        if (pthread_create(&ret_threads[i], NULL, chain_main, chain) != 0)
-            _exit(3);
-    }
-}
-
-static int target_main(int fd) {
-    const struct chain_library *libraries[4];
-    pthread_t threads[2 * PROCESS_CHAINS];
-    int status;
-    world = mmap(NULL, sizeof(*world), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (world == MAP_FAILED)
-        return 3;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    libraries[0] = library_open(CHAIN_LIBRARY_1);
-    libraries[1] = library_open(CHAIN_LIBRARY_2);
-    libraries[2] = library_open(CHAIN_LIBRARY_3);
-    chains_start(0, libraries, 3, threads);
-    pid_t child = fork();
-    if (child == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL);
-        libraries[3] = library_copy(CHAIN_LIBRARY_1);
-        chains_start(PROCESS_CHAINS, libraries, 4, threads);
-        for (unsigned i = 0; i < PROCESS_CHAINS; i++)
-            pthread_join(threads[i], NULL);
-        _exit(0);
-    }
-    libraries[3] = library_copy(CHAIN_LIBRARY_2);
-    chains_start(2 * PROCESS_CHAINS, libraries, 4, threads + PROCESS_CHAINS);
-    for (unsigned i = 0; i < 2 * PROCESS_CHAINS; i++)
-        pthread_join(threads[i], NULL);
-    return waitpid(child, &status, 0) == child && WIFEXITED(status) ? WEXITSTATUS(status) : 3;
-}
-
-/* --- the test ------------------------------------------------------------------------------------------ */
 
 struct seen {
     unsigned exact, at_call, wrong, incomplete, incomplete_later;
@@ -175,7 +80,7 @@ static void record_compare(void *argument, const struct probe_record *record) {
 }
 
 static void world_make(void) {
-    world->count = 3 * PROCESS_CHAINS;
+    world->count = 3 * CHAINS_TOGETHER;
     srand(4);
     for (unsigned i = 0; i < world->count; i++) {
         struct chain *chain = &world->chains[i];
@@ -200,7 +105,7 @@ static void watch(pid_t target, struct unwind_follow *follow, struct probe *prob
     uint64_t end = clock_now_ns() + SECONDS_MAX * 1000000000ULL;
     while (!all_seen() && clock_now_ns() < end && ended.si_pid == 0) {
         for (unsigned i = 0; i < world->count; i++)
-            if (i % PROCESS_CHAINS < BLOCKING && write(world->chains[i].pipe[1], "", 1) != 1)
+            if (i % CHAINS_TOGETHER < CHAINS_BLOCKING && write(world->chains[i].pipe[1], "", 1) != 1)
                 abort();
         unwind_follow_wait(follow, 5);
         unwind_follow_drain(follow);
@@ -220,7 +125,7 @@ static void target_end(pid_t target) {
     CHECK_EQ_INT(atomic_load(&world->finished), world->count);
 }
 
-static pid_t target_start(const char *program, int fd, int go) {
+static pid_t target_start(int fd, int go) {
     pid_t pid = fork();
     char byte, number[16];
     if (pid != 0)
@@ -229,17 +134,15 @@ static pid_t target_start(const char *program, int fd, int go) {
         close(world->chains[i].pipe[1]);
     snprintf(number, sizeof(number), "%d", fd);
     if (read(go, &byte, 1) == 1)
-        execl(program, program, "target", number, (char *)NULL);
+        execl(TARGET_CHAINS, "target_chains", number, (char *)NULL);
     _exit(3);
 }
 
-int main(int argc, char **argv) {
+int main(void) {
     struct unwind_tables *tables;
     struct unwind_follow *follow;
     struct probe *probe;
     int go[2];
-    if (argc == 3)
-        return target_main(atoi(argv[2]));
     int result = probe_tables_open(&tables);
     if (result != 0)
         return result;
@@ -250,7 +153,7 @@ int main(int argc, char **argv) {
     world_make();
     if (!CHECK_EQ_INT(unwind_follow_open(tables, &follow), 0) || !CHECK_EQ_INT(probe_open(tables, &probe), 0))
         return check_summary();
-    pid_t target = target_start("/proc/self/exe", fd, go[0]);
+    pid_t target = target_start(fd, go[0]);
     CHECK_EQ_INT(unwind_tables_process_add(tables, target), 0);
     probe_set(probe, PROBE_EMIT_ALL, false, false);
     CHECK_EQ_INT(probe_start(probe, 997), 0);

@@ -5,109 +5,15 @@
  * does not reach its thread's start was taken while the process' table was not right, and that is known
  * (unwind_follow_stale). How many that are depends on how soon the one that follows gets to run, and is told.
  */
-#include <dlfcn.h>
-#include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "check.h"
 #include "collector/clock.h"
 #include "collector/unwind_follow.h"
-#include "tests/bpf/chain.h"
 #include "tests/bpf/probe.h"
-
-#define LOADS 400U
-#define FORKS 300U
-#define TURNERS 4U
-
-/* --- the target ---------------------------------------------------------------------------------------- */
-
-static void sleep_some(struct chain *chain, unsigned level) {
-    struct timespec time = {.tv_nsec = 200000};
-    (void)chain;
-    (void)level;
-    for (unsigned i = 0; i < 5; i++)
-        nanosleep(&time, NULL);
-}
-
-static void library_use(const char *path) {
-    static __thread struct chain chain;
-    void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-    const struct chain_library *library = handle ? dlsym(handle, CHAIN_LIBRARY) : NULL;
-    if (!library)
-        _exit(3);
-    chain.count = 0;
-    chain.functions[0] = library->functions[0];
-    chain.functions[1] = library->functions[4];
-    chain.functions[2] = sleep_some;
-    chain.functions[0](&chain, 0);
-    dlclose(handle);
-}
-
-static void *loader_main(void *argument) {
-    static const char *const PATHS[] = {CHAIN_LIBRARY_1, CHAIN_LIBRARY_2, CHAIN_LIBRARY_3};
-    (void)argument;
-    for (unsigned i = 0; i < LOADS; i++)
-        library_use(PATHS[i % 3]);
-    return NULL;
-}
-
-static pthread_mutex_t turn_lock = PTHREAD_MUTEX_INITIALIZER;
-static pthread_cond_t turn_changed = PTHREAD_COND_INITIALIZER;
-static unsigned turn;
-static bool turns_end;
-
-static void *turner_main(void *argument) {
-    unsigned mine = (unsigned)(uintptr_t)argument;
-    pthread_mutex_lock(&turn_lock);
-    while (!turns_end) {
-        if (turn % TURNERS != mine)
-            pthread_cond_wait(&turn_changed, &turn_lock);
-        else {
-            turn++;
-            pthread_cond_broadcast(&turn_changed);
-        }
-    }
-    pthread_mutex_unlock(&turn_lock);
-    return NULL;
-}
-
-static int target_main(void) {
-    pthread_t loader, turners[TURNERS];
-    int status, failed = 0;
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    pthread_create(&loader, NULL, loader_main, NULL);
-    for (uintptr_t i = 0; i < TURNERS; i++)
-        pthread_create(&turners[i], NULL, turner_main, (void *)i);
-    for (unsigned i = 0; i < FORKS; i++) {
-        pid_t child = fork();
-        if (child == 0) {
-            sleep_some(NULL, 0);
-            if (i % 4 == 0)
-                execl("/bin/true", "true", (char *)NULL);
-            _exit(0);
-        }
-        if (i % 8 == 7)
-            while (waitpid(-1, &status, WNOHANG) > 0)
-                failed += status != 0;
-    }
-    while (waitpid(-1, &status, 0) > 0)
-        failed += status != 0;
-    pthread_join(loader, NULL);
-    pthread_mutex_lock(&turn_lock);
-    turns_end = true;
-    pthread_cond_broadcast(&turn_changed);
-    pthread_mutex_unlock(&turn_lock);
-    for (unsigned i = 0; i < TURNERS; i++)
-        pthread_join(turners[i], NULL);
-    return failed ? 4 : 0;
-}
-
-/* --- the test ------------------------------------------------------------------------------------------ */
+#include "tests/bpf/storm.h"
 
 /* Stacks that are not complete, until it is known whether the table was right then. */
 struct doubts {
@@ -171,7 +77,7 @@ static uint64_t counts_show(const struct probe_counts *counts, const char *kind)
     return all;
 }
 
-int main(int argc, char **argv) {
+int main(void) {
     struct unwind_tables *tables;
     struct unwind_follow *follow;
     struct unwind_follow_stats stats;
@@ -180,9 +86,6 @@ int main(int argc, char **argv) {
     struct doubts doubts = {0};
     siginfo_t ended = {0};
     int go[2], status = -1;
-    (void)argv;
-    if (argc == 2)
-        return target_main();
     int result = probe_tables_open(&tables);
     if (result != 0)
         return result;
@@ -197,7 +100,7 @@ int main(int argc, char **argv) {
             _exit(3);
         /* While a function is looked up at its first call, ld.so's frame is beyond a row. */
         setenv("LD_BIND_NOW", "1", 1);
-        execl("/proc/self/exe", "target", "target", (char *)NULL);
+        execl(TARGET_STORM, "target_storm", (char *)NULL);
         _exit(3);
     }
     CHECK_EQ_INT(unwind_tables_process_add(tables, target), 0);
@@ -224,7 +127,7 @@ int main(int argc, char **argv) {
         "%u of them incomplete: %u while the table was not right, %u unreadable, %u in a leaf without rows, "
         "%u for no reason\n",
         judged, stale, unreadable, mute, wrong);
-    CHECK(off_cpu > LOADS + FORKS);
+    CHECK(off_cpu > STORM_LOADS + STORM_FORKS);
     CHECK(unreadable <= 50 + on_cpu / 10);
     CHECK(mute <= 50 + judged / 50);
     CHECK_EQ_U64(wrong, 0);
@@ -242,12 +145,12 @@ int main(int argc, char **argv) {
            (unsigned long long)used.tables, (unsigned long long)used.modules, (double)used.bytes / (1 << 20));
     /* All that came is gone again. A child may be seen to have ended before it is heard of. */
     if (stats.lost == 0) {
-        CHECK_EQ_U64(stats.forked, FORKS);
-        CHECK(stats.execed > 1 && stats.execed <= FORKS / 4 + 1);
+        CHECK_EQ_U64(stats.forked, STORM_FORKS);
+        CHECK(stats.execed > 1 && stats.execed <= STORM_FORKS / 4 + 1);
     }
     CHECK_EQ_U64(used.processes, 0);
     CHECK_EQ_U64(used.counters.forks_lost + used.processes_lost + used.ranges_lost, 0);
-    CHECK(used.modules < 20);
+    CHECK(used.modules < 40);
     probe_close(probe);
     unwind_follow_close(follow);
     unwind_tables_close(tables);
