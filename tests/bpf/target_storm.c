@@ -65,7 +65,10 @@ static void *turner_main(void *argument) {
 int main(void) {
     pthread_t loader, turners[STORM_TURNERS];
     int status, failed = 0;
+    char byte;
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (read(STDIN_FILENO, &byte, 1) != 1) /* until it is known what is mapped here */
+        return 3;
     pthread_create(&loader, NULL, loader_main, NULL);
     for (uintptr_t i = 0; i < STORM_TURNERS; i++)
         pthread_create(&turners[i], NULL, turner_main, (void *)i);

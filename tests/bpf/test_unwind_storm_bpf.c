@@ -85,6 +85,7 @@ int main(void) {
     struct probe *probe;
     struct doubts doubts = {0};
     siginfo_t ended = {0};
+    bool begun = false;
     int go[2], status = -1;
     int result = probe_tables_open(&tables);
     if (result != 0)
@@ -96,7 +97,7 @@ int main(void) {
     pid_t target = fork();
     if (target == 0) {
         char byte;
-        if (read(go[0], &byte, 1) != 1)
+        if (read(go[0], &byte, 1) != 1 || dup2(go[0], STDIN_FILENO) < 0)
             _exit(3);
         /* While a function is looked up at its first call, ld.so's frame is beyond a row. */
         setenv("LD_BIND_NOW", "1", 1);
@@ -112,6 +113,9 @@ int main(void) {
         probe_poll(probe, 0, record_keep, &doubts);
         unwind_follow_drain(follow);
         doubts_judge(&doubts, follow);
+        unwind_follow_stats(follow, &stats);
+        if (!begun && stats.execed > 0)
+            begun = CHECK(write(go[1], "", 1) == 1);
     }
     probe_stop(probe);
     probe_poll(probe, 0, record_keep, &doubts);
