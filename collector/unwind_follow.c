@@ -373,8 +373,10 @@ void unwind_follow_drain(struct unwind_follow *follow) {
     ending_drain(follow);
     bool all = follow->all_changed;
     follow->all_changed = false;
-    if (all)
+    if (all) {
+        unwind_tables_adopt(follow->tables);
         unwind_tables_process_each(follow->tables, changed_all, follow);
+    }
     for (unsigned i = 0; i < follow->changed_count; i++) {
         const struct changed *changed = &follow->changed[i];
         /* One that is gone is removed by this. */

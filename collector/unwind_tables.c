@@ -380,6 +380,26 @@ void unwind_tables_process_remove(struct unwind_tables *tables, pid_t pid) {
     tables->process_live--;
 }
 
+void unwind_tables_adopt(struct unwind_tables *tables) {
+    uint32_t key, next, *former = NULL;
+    pid_t pids[64];
+    unsigned count;
+    do { /* looked for first, since adding changes what is gone through */
+        count = 0;
+        while (count < sizeof(pids) / sizeof(pids[0]) &&
+               bpf_map_get_next_key(tables->maps[MAP_PROCESSES], former, &next) == 0) {
+            key = next;
+            former = &key;
+            if (!process_find(tables, (pid_t)key))
+                pids[count++] = (pid_t)key;
+        }
+        for (unsigned i = 0; i < count; i++)
+            if (unwind_tables_process_add(tables, pids[i]) < 0)
+                unwind_tables_process_remove(tables, pids[i]);
+        former = NULL;
+    } while (count == sizeof(pids) / sizeof(pids[0]));
+}
+
 bool unwind_tables_process_known(const struct unwind_tables *tables, pid_t pid) {
     return process_find(tables, pid) != NULL;
 }

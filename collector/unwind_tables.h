@@ -55,6 +55,8 @@ int unwind_tables_process_add(struct unwind_tables *tables, pid_t pid);
 /* A child that has its parent's code still. Does nothing if the parent is not known. */
 int unwind_tables_process_fork(struct unwind_tables *tables, pid_t parent, pid_t child);
 void unwind_tables_process_remove(struct unwind_tables *tables, pid_t pid);
+/* Takes over children that the kernel has given a table and that nobody has told of: events were lost. */
+void unwind_tables_adopt(struct unwind_tables *tables);
 bool unwind_tables_process_known(const struct unwind_tables *tables, pid_t pid);
 /* Whether the process has code that is in no file. */
 bool unwind_tables_process_jit(const struct unwind_tables *tables, pid_t pid);
