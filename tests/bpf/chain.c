@@ -3,9 +3,12 @@
 #include "tests/bpf/chain.h"
 
 #include <alloca.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 extern const struct chain_library chain_library;
@@ -87,6 +90,64 @@ static __attribute__((noinline)) void shape_signal(struct chain *chain, unsigned
     sink += (uint64_t)result;
 }
 
+/* The call is the last there is of the function: behind it begins another, or nothing. */
+static __thread jmp_buf left;
+
+static __attribute__((noinline, noreturn)) void leave(struct chain *chain, unsigned level) {
+    EXPECT_RETURN(chain);
+    next(chain, level);
+    sink++;
+    longjmp(left, 1);
+}
+
+static __attribute__((noinline)) void last_call(struct chain *chain, unsigned level) {
+    volatile char local[72];
+    EXPECT_RETURN(chain);
+    local[0] = (char)level;
+    leave(chain, level);
+}
+
+static __attribute__((noinline)) void shape_last_call(struct chain *chain, unsigned level) {
+    jmp_buf former;
+    EXPECT_RETURN(chain);
+    memcpy(former, left, sizeof(former));
+    if (setjmp(left) == 0)
+        last_call(chain, level);
+    memcpy(left, former, sizeof(former));
+    sink++;
+}
+
+/* Faults at its first instruction, and what is said of the one before does not hold for it. */
+void chain_fault(struct chain *chain, unsigned level);
+__asm__(".pushsection .text\n"
+        ".type chain_before, @function\nchain_before:\n.cfi_startproc\n"
+        "sub $88, %rsp\n.cfi_def_cfa_offset 96\nud2\n.cfi_endproc\n.size chain_before, .-chain_before\n"
+        ".globl chain_fault\n.hidden chain_fault\n"
+        ".type chain_fault, @function\nchain_fault:\n.cfi_startproc\n"
+        "ud2\nret\n.cfi_endproc\n.size chain_fault, .-chain_fault\n"
+        ".popsection");
+
+/* Of whichever library: all that it needs is in the registers of the call. */
+static void fault_handler(int number, siginfo_t *info, void *context) {
+    greg_t *registers = ((ucontext_t *)context)->uc_mcontext.gregs;
+    struct chain *chain = (struct chain *)registers[REG_RDI];
+    (void)number;
+    (void)info;
+    expect(chain, *(uint64_t *)registers[REG_RSP]);
+    expect(chain, (uint64_t)registers[REG_RIP]);
+    EXPECT_RETURN(chain);
+    next(chain, (unsigned)registers[REG_RSI]);
+    registers[REG_RIP] += 2; /* behind the ud2 */
+}
+
+static __attribute__((noinline)) void shape_fault(struct chain *chain, unsigned level) {
+    struct sigaction action = {.sa_sigaction = fault_handler, .sa_flags = SA_SIGINFO | SA_NODEFER};
+    EXPECT_RETURN(chain);
+    sigaction(SIGILL, &action, NULL);
+    chain_fault(chain, level);
+    sink++;
+}
+
 static __attribute__((noinline)) void end_block(struct chain *chain, unsigned level) {
     long result, fd = chain->pipe[0];
     char byte;
@@ -117,8 +178,8 @@ static __attribute__((noinline)) void end_spin(struct chain *chain, unsigned lev
 }
 
 static chain_function *const functions[] = {
-    shape_small,     shape_medium, shape_large,     shape_registers, shape_dynamic,
-    shape_realigned, shape_signal, shape_registers, shape_small,
+    shape_small,  shape_medium,    shape_large, shape_registers, shape_dynamic, shape_realigned,
+    shape_signal, shape_registers, shape_small, shape_last_call, shape_fault,
 };
 
 __attribute__((visibility("default"))) const struct chain_library chain_library = {

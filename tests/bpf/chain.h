@@ -29,7 +29,7 @@ struct chain {
     chain_function *functions[CHAIN_CALLS_MAX];
     uint32_t pid, tid;
     unsigned count; /* of expected */
-    uint64_t expected[2 * CHAIN_CALLS_MAX];
+    uint64_t expected[4 * CHAIN_CALLS_MAX];
     uint64_t end_low, end_high; /* of the code it blocks or spins in */
     uint64_t blocked_pc;        /* behind the system call, 0: it spins */
     _Atomic uint64_t rounds;
