@@ -142,17 +142,33 @@ static uint32_t next_by_other(struct blame_run *run, uint32_t place) {
     return run->next_other[place];
 }
 
-static int charge(const struct blame_run *run, uint32_t stack, uint32_t thread, uint64_t ns, uint64_t count) {
-    struct blame_share share = {.stack = stack == MODEL_NONE ? run->model->unknown_stack : stack,
-                                .thread = thread,
-                                .ns = ns,
-                                .count = count};
-    return ns || count ? run->add(run->context, &share) : 0;
+static int charge(const struct blame_run *run, struct blame_share share) {
+    if (share.stack == MODEL_NONE)
+        share.stack = run->model->unknown_stack;
+    share.ns = (share.end - share.begin) * share.waits;
+    return share.ns || share.count ? run->add(run->context, &share) : 0;
 }
 
-static int charge_release(const struct blame_run *run, uint32_t place, uint64_t ns, uint64_t count) {
+static struct blame_share release_share(const struct blame_run *run, uint32_t place, uint64_t begin,
+                                        uint64_t end) {
     const struct model_release *release = release_at(run, place);
-    return charge(run, release->stack, release->thread, ns, count);
+    return (struct blame_share){
+        .stack = release->stack, .thread = release->thread, .begin = begin, .end = end, .waits = 1};
+}
+
+/* The whole wait, to one. */
+static int charge_all(const struct blame_run *run, const struct model_wait *wait, uint32_t stack,
+                      uint32_t thread) {
+    return charge(run, (struct blame_share){.stack = stack,
+                                            .thread = thread,
+                                            .begin = wait->begin,
+                                            .end = wait->end,
+                                            .waits = 1,
+                                            .count = 1});
+}
+
+static int charge_release(const struct blame_run *run, const struct model_wait *wait, uint32_t place) {
+    return charge_all(run, wait, release_at(run, place)->stack, release_at(run, place)->thread);
 }
 
 #define SEARCH_WINDOW 16U
@@ -230,10 +246,9 @@ static uint32_t place_of_late_stamp(struct blame_run *run, const struct model_wa
 
 static int charge_unreleased(struct blame_run *run, const struct model_wait *wait, uint32_t after) {
     const struct model *model = run->model;
-    uint64_t ns = wait->end - wait->begin;
     /* Refused because the thread has it already (EDEADLK): nobody else is to blame. */
     if (run->rule->split && wait->owner == wait->thread && wait->flags & WAIT_FAILED)
-        return charge(run, wait->stack, wait->thread, ns, 1);
+        return charge_all(run, wait, wait->stack, wait->thread);
     uint32_t late = place_of_late_stamp(run, wait, after), by_owner = MODEL_NONE;
     bool owned = wait->owner != MODEL_NONE && wait->owner != wait->thread && run->rule->split;
     if (owned && after < run->count && (late == MODEL_NONE || release_at(run, late)->thread != wait->owner)) {
@@ -244,12 +259,12 @@ static int charge_unreleased(struct blame_run *run, const struct model_wait *wai
             late = by_owner;
     }
     if (late != MODEL_NONE)
-        return charge_release(run, late, ns, 1);
+        return charge_release(run, wait, late);
     if (wait->mode != LOCK_CLASS_CONDITION && wait->owner_site != MODEL_NONE)
-        return charge(run, wait->owner_site, wait->owner, ns, 1);
+        return charge_all(run, wait, wait->owner_site, wait->owner);
     if (by_owner != MODEL_NONE && may_have_ended(run, wait, by_owner, OWNER_SLACK_NS))
-        return charge_release(run, by_owner, ns, 1);
-    return charge(run, model->holder_stacks[model->locks[wait->lock].cls], wait->owner, ns, 1);
+        return charge_release(run, wait, by_owner);
+    return charge_all(run, wait, model->holder_stacks[model->locks[wait->lock].cls], wait->owner);
 }
 
 /* Who has the time from the last release inside to the wait's end. */
@@ -259,18 +274,21 @@ static struct blame_share tail_share(struct blame_run *run, const struct model_w
     uint32_t late = place_of_late_stamp(run, wait, after);
     bool known = late != MODEL_NONE && release_at(run, late)->held != 0;
     bool nearer = late != MODEL_NONE && late == after && run->times[late] - wait->end < tail;
-    const struct model_release *release = release_at(run, known || nearer ? late : last);
-    return (struct blame_share){.stack = release->stack, .thread = release->thread, .ns = tail};
+    struct blame_share share = release_share(run, known || nearer ? late : last, run->times[last], wait->end);
+    share.let_go = !known && !nearer;
+    return share;
 }
 
+/* The time from begin on, of a wait that was not over. */
 static struct blame_share open_share(const struct blame_run *run, const struct model_wait *wait,
-                                     uint64_t ns) {
+                                     uint64_t begin) {
     const struct model *model = run->model;
     uint32_t stack = model->open_stack;
     if (run->rule->split)
         stack = wait->owner != MODEL_NONE ? model->thread_extras[wait->owner].held_stack
                                           : model->holder_stacks[model->locks[wait->lock].cls];
-    return (struct blame_share){.stack = stack, .thread = wait->owner, .ns = ns};
+    return (struct blame_share){
+        .stack = stack, .thread = wait->owner, .begin = begin, .end = wait->end, .waits = 1};
 }
 
 static uint64_t segment_ns(const struct blame_run *run, uint32_t place) {
@@ -305,29 +323,24 @@ static uint32_t longest_segment(struct blame_run *run, uint32_t from, uint32_t t
     return best;
 }
 
-static int add_share(const struct blame_run *run, const struct blame_share *share) {
-    return charge(run, share->stack, share->thread, share->ns, share->count);
-}
-
 /* A wait with releases inside: from first to before after. */
 static int charge_split(struct blame_run *run, const struct model_wait *wait, uint32_t first,
                         uint32_t after) {
-    const struct model_release *opening = release_at(run, first);
-    struct blame_share head = {
-        .stack = opening->stack, .thread = opening->thread, .ns = opening->time - wait->begin};
-    struct blame_share tail = wait->flags & MODEL_WAIT_OPEN
-                                  ? open_share(run, wait, wait->end - run->times[after - 1])
-                                  : tail_share(run, wait, after - 1, after);
+    struct blame_share head = release_share(run, first, wait->begin, run->times[first]);
+    struct blame_share tail = wait->flags & MODEL_WAIT_OPEN ? open_share(run, wait, run->times[after - 1])
+                                                            : tail_share(run, wait, after - 1, after);
     uint32_t middle = first;
-    uint64_t middle_ns = 0;
+    uint64_t middle_ns = 0, head_ns = head.end - head.begin, tail_ns = tail.end - tail.begin;
     if (first + 1 < after) {
         middle = longest_segment(run, first + 1, after);
         middle_ns = segment_ns(run, middle);
     }
     int rc = 0;
-    if (middle_ns > head.ns && middle_ns > tail.ns)
-        rc = charge_release(run, middle, 0, 1);
-    else if (head.ns > tail.ns)
+    if (middle_ns > head_ns && middle_ns > tail_ns) {
+        struct blame_share counted = release_share(run, middle, 0, 0);
+        counted.count = 1;
+        rc = charge(run, counted);
+    } else if (head_ns > tail_ns)
         head.count = 1;
     else
         tail.count = 1;
@@ -340,30 +353,29 @@ static int charge_split(struct blame_run *run, const struct model_wait *wait, ui
         run->spanned[after]--;
     }
     if (rc == 0)
-        rc = add_share(run, &head);
-    return rc == 0 ? add_share(run, &tail) : rc;
+        rc = charge(run, head);
+    return rc == 0 ? charge(run, tail) : rc;
 }
 
 /* A wait that goes to one alone. */
 static int charge_whole(struct blame_run *run, const struct model_wait *wait, uint32_t first,
                         uint32_t after) {
-    uint64_t ns = wait->end - wait->begin;
     if (wait->flags & MODEL_WAIT_OPEN) {
-        struct blame_share share = open_share(run, wait, ns);
+        struct blame_share share = open_share(run, wait, wait->begin);
         share.count = 1;
-        return add_share(run, &share);
+        return charge(run, share);
     }
     if (!run->rule->split && (wait->flags & WAIT_TIMED_OUT))
-        return charge(run, run->model->timeout_stack, MODEL_NONE, ns, 1);
+        return charge_all(run, wait, run->model->timeout_stack, MODEL_NONE);
     /* Who lets the others go at a barrier arrives in the same call: its release is at its own begin. */
     if (run->rule->nearest && first > 0 && run->times[first - 1] == wait->begin &&
         release_at(run, first - 1)->thread == wait->thread)
-        return charge_release(run, first - 1, ns, 1);
+        return charge_release(run, wait, first - 1);
     if (first == after)
         return charge_unreleased(run, wait, after);
     uint32_t late = run->rule->nearest ? place_of_late_stamp(run, wait, after) : MODEL_NONE;
     bool nearer = late != MODEL_NONE && run->times[late] - wait->end < wait->end - run->times[after - 1];
-    return charge_release(run, nearer ? late : after - 1, ns, 1);
+    return charge_release(run, wait, nearer ? late : after - 1);
 }
 
 /* first: the first release past the wait's begin. */
@@ -399,8 +411,11 @@ static int blame_side(struct blame_run *run, uint32_t lock, enum blame_side side
     uint32_t spanning = 0;
     for (uint32_t i = 0; rc == 0 && run->has_spanned && i < run->count; i++) {
         spanning += run->spanned[i];
-        if (spanning != 0)
-            rc = charge_release(run, i, segment_ns(run, i) * spanning, 0);
+        if (spanning == 0 || i == 0)
+            continue;
+        struct blame_share share = release_share(run, i, run->times[i - 1], run->times[i]);
+        share.waits = spanning;
+        rc = charge(run, share);
     }
     return rc;
 }

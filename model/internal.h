@@ -226,7 +226,10 @@ void blame_space_free(struct blame_space *space);
  */
 struct blame_share {
     uint32_t stack, thread;
-    uint64_t ns, count;
+    uint64_t begin, end; /* when it held */
+    uint32_t waits;      /* that this was part of */
+    bool let_go;         /* it had done so before, and nobody else is known to have had the lock then */
+    uint64_t ns, count;  /* ns: waits times its length */
 };
 typedef int blame_add(void *context, const struct blame_share *share);
 int blame_lock(const struct model *model, uint32_t lock, const struct wait_filter *filter, blame_add *add,
