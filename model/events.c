@@ -69,6 +69,37 @@ void events_free(struct event_list *list) {
     *list = (struct event_list){0};
 }
 
+int events_gather(struct event_list *list, size_t item_bytes, uint32_t thread_count, uint32_t **ret_first,
+                  void **ret_items) {
+    uint32_t *first = calloc((size_t)thread_count + 2, sizeof(*first));
+    char *items = big_alloc(list->count * item_bytes);
+    if (!first || !items) {
+        free(first);
+        big_free(items, list->count * item_bytes);
+        return -ENOMEM;
+    }
+    /* Counted two places up, so that after placing the runs first[] is where it has to be. */
+    for (uint32_t i = 0; i < list->run_count; i++)
+        first[list->runs[i].thread + 2] += list->runs[i].count;
+    for (uint32_t i = 2; i < thread_count + 2; i++)
+        first[i] += first[i - 1];
+    uint32_t chunk = 0;
+    for (uint32_t i = 0; i < list->run_count; i++) {
+        const struct event_run *run = &list->runs[i];
+        /* Runs come in the order of chunks, and none reaches over two. */
+        while ((uintptr_t)run->items - (uintptr_t)list->chunks[chunk] >= CHUNK_ITEMS * item_bytes) {
+            big_free(list->chunks[chunk], CHUNK_ITEMS * item_bytes);
+            list->chunks[chunk++] = NULL;
+        }
+        memcpy(items + first[run->thread + 1] * item_bytes, run->items, run->count * item_bytes);
+        first[run->thread + 1] += run->count;
+    }
+    *ret_first = first;
+    *ret_items = items;
+    events_free(list);
+    return 0;
+}
+
 /* Inlined for each kind of event, so that the copies are of a known size. */
 static inline __attribute__((always_inline)) int scatter(struct event_list *list, size_t item_bytes,
                                                          size_t lock_offset, const uint32_t *place,

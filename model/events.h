@@ -37,6 +37,14 @@ int events_group(struct event_list *list, uint32_t thread_count);
 void events_free(struct event_list *list);
 
 /*
+ * Empties the list into an array by thread: thread t's items are items[first[t]] up to before
+ * items[first[t + 1]], in the order they came. The caller frees first, and the items with big_free().
+ * Returns 0 or -ENOMEM.
+ */
+int events_gather(struct event_list *list, size_t item_bytes, uint32_t thread_count, uint32_t **ret_first,
+                  void **ret_items);
+
+/*
  * Empties both lists into arrays by lock: lock l's items are items[first[l]] up to before
  * items[first[l + 1]], in the order they came. Their lock is renamed to place[lock]. The caller frees
  * first, and the items with big_free(). Returns 0 or -ENOMEM.

@@ -7,11 +7,14 @@
  *   settle.c         open waits are made, frames and stacks expanded and merged
  *   thread_role.c    names and roles of threads
  *   idle.c           which waits are idle, and what each lock was waited for in all
+ *   off_cpu.c        stretches off a CPU, by thread and in order
  *   thread_states.c  where each thread's time went
  *   regions.c        where the time of marked regions went
  *   lock_label.c     names of locks
  *   hold.c           how long locks were held
  *   lock_stats.c     numbers of locks, their order, and through blame.c their sites; events by lock
+ *   holder_state.c   what the holders of locks did while others waited
+ *   schedule.c       of each thread, what blocked it, who woke it, what ran instead
  *   verdict.c        all of it in a sentence
  */
 #ifndef WAITSCOPE_MODEL_INTERNAL_H
@@ -19,6 +22,7 @@
 
 #include "model/events.h"
 #include "model/model.h"
+#include "model/off_cpu.h"
 #include "model/store.h"
 
 enum frame_nature {
@@ -50,6 +54,7 @@ struct thread_extra {
     uint64_t name_time;
     bool name_given; /* by the program itself */
     uint64_t block_lost;
+    struct off_known known;
 };
 
 enum lock_mode { LOCK_MODE_OTHER = 0, LOCK_MODE_READ = 1, LOCK_MODES };
@@ -86,7 +91,7 @@ struct model {
     struct model_info info;
     struct model_loss loss;
     struct model_cost cost;
-    uint64_t stack_ends[MODEL_STACK_END_COUNT];
+    uint64_t stack_ends[MODEL_STACK_END_COUNT], kernel_stack_ends[MODEL_STACK_END_COUNT];
 
     struct model_process *processes;
     uint32_t process_count, process_room;
@@ -134,9 +139,17 @@ struct model {
      * class "[holder unknown]" and its like. */
     uint32_t unknown_stack, timeout_stack, open_stack, holder_stacks[LOCK_CLASS_COUNT];
 
-    struct model_site *sites; /* of all locks */
+    struct off_cpu off_cpu;
+    struct model_site *sites;       /* of all locks */
+    struct model_holding *holdings; /* of all locks */
     char *verdict;
 };
+
+/* Whether such a lock has a holder, one after the other (or readers together). */
+static inline bool lock_class_is_held(enum lock_class cls) {
+    return cls == LOCK_CLASS_MUTEX || cls == LOCK_CLASS_RWLOCK_WRITE || cls == LOCK_CLASS_SPIN ||
+           cls == LOCK_CLASS_NONE;
+}
 
 /* For estimates: what does not fit is the largest number. */
 static inline uint64_t u64_of_double(double value) {
@@ -186,14 +199,19 @@ int regions_find(struct model *model);
 
 /* thread_states.c: the waits of a thread, none inside another: an instant belongs to the one that began
  * first. */
+#define SPAN_LOCK_BITS 29 /* a lock takes more bytes than there are addresses before this is short */
 struct thread_span {
     uint64_t begin, end;
-    enum model_state state;
+    uint32_t lock : SPAN_LOCK_BITS;       /* index */
+    uint32_t state : 32 - SPAN_LOCK_BITS; /* enum model_state */
+    uint32_t stack;                       /* index, MODEL_NONE */
 };
 /* Fills spans, which has room for all waits of the thread (thread_wait_count). Returns 0 or -ENOMEM. */
 int thread_spans_find(const struct model *model, uint32_t thread, struct thread_span *spans,
                       uint32_t *ret_count);
 uint64_t thread_wait_count(const struct model *model, uint32_t thread);
+int holder_states_find(struct model *model);
+int schedules_find(struct model *model);
 int stack_ends_count(struct model *model);
 int verdict_find(struct model *model);
 

@@ -29,7 +29,8 @@ void loader_free(struct loader *loader) {
         return;
     struct id_map *maps[] = {&loader->strings,   &loader->processes,      &loader->modules,
                              &loader->locations, &loader->stacks,         &loader->threads,
-                             &loader->locks,     &loader->stand_in_locks, &loader->region_kinds};
+                             &loader->locks,     &loader->stand_in_locks, &loader->region_kinds,
+                             &loader->ran_names};
     for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
         id_map_free(maps[i]);
     free(loader->modules_read);
@@ -375,6 +376,16 @@ static const struct {
     [TRACE_LOSS] = {load_loss, sizeof(struct trace_loss)},
     [TRACE_COST] = {load_cost, sizeof(struct trace_cost)},
     [TRACE_END] = {load_end, sizeof(struct trace_end)},
+    [TRACE_SAMPLE] = {load_sample, sizeof(struct trace_sample)},
+    [TRACE_SCHEDULE] = {load_schedule, sizeof(struct trace_schedule)},
+};
+
+/* Kinds that are taken a block at a time. */
+static int (*const BLOCK_LOADERS[TRACE_KIND_LIMIT])(struct loader *loader, uint32_t thread, const void *rows,
+                                                    uint32_t row_count) = {
+    [TRACE_WAIT] = load_waits,
+    [TRACE_RELEASE] = load_releases,
+    [TRACE_OFF_CPU] = load_off_cpu,
 };
 
 int loader_block(struct loader *loader, enum trace_kind_id kind, uint32_t thread, const void *rows,
@@ -382,14 +393,16 @@ int loader_block(struct loader *loader, enum trace_kind_id kind, uint32_t thread
     uint32_t index = id_map_get(&loader->threads, thread);
     if (index != MODEL_NONE)
         loader->model->thread_extras[index].block_lost += lost;
-    if (kind == TRACE_WAIT || kind == TRACE_RELEASE) {
+    if ((unsigned)kind >= TRACE_KIND_LIMIT)
+        return 0;
+    if (BLOCK_LOADERS[kind]) {
         if (index == MODEL_NONE)
             loader->model->info.bad_rows += row_count;
         else
-            return (kind == TRACE_WAIT ? load_waits : load_releases)(loader, index, rows, row_count);
+            return BLOCK_LOADERS[kind](loader, index, rows, row_count);
         return 0;
     }
-    if ((unsigned)kind >= TRACE_KIND_LIMIT || !LOADERS[kind].load)
+    if (!LOADERS[kind].load)
         return 0;
     const char *row = rows;
     for (uint32_t i = 0; i < row_count; i++, row += LOADERS[kind].row_bytes) {

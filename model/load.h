@@ -28,6 +28,7 @@ struct loader {
     struct model *model;
     struct id_map strings, processes, modules, locations, stacks, threads, locks;
     struct id_map region_kinds; /* by string index + 1 */
+    struct id_map ran_names;    /* by string index + 1 */
     struct loaded_module *modules_read;
     uint32_t module_count, module_room;
     struct loaded_location *locations_read;
@@ -67,7 +68,11 @@ int load_snapshot(struct loader *loader, uint32_t thread, const void *row);
 int load_loss(struct loader *loader, uint32_t thread, const void *row);
 int load_cost(struct loader *loader, uint32_t thread, const void *row);
 int load_end(struct loader *loader, uint32_t thread, const void *row);
+/* load_schedule.c: the same. */
+int load_sample(struct loader *loader, uint32_t thread, const void *row);
+int load_schedule(struct loader *loader, uint32_t thread, const void *row);
 /* The same for all rows of a block of a known thread; what makes no sense is counted. */
+int load_off_cpu(struct loader *loader, uint32_t thread, const void *rows, uint32_t row_count);
 int load_waits(struct loader *loader, uint32_t thread, const void *rows, uint32_t row_count);
 int load_releases(struct loader *loader, uint32_t thread, const void *rows, uint32_t row_count);
 

@@ -98,17 +98,14 @@ static int events_order(struct model *model) {
         if (wait->flags & MODEL_WAIT_OPEN)
             model->thread_extras[wait->thread].open_wait = i;
     }
+    for (uint32_t i = 0; rc == 0 && i < model->off_cpu.span_count; i++)
+        model->off_cpu.spans[i].lock = place[model->off_cpu.spans[i].lock] & ((1U << SPAN_LOCK_BITS) - 1);
     free(model->stack_map);
     free(model->site_map);
     model->stack_map = model->site_map = NULL;
 cleanup:
     free(place);
     return rc;
-}
-
-static bool class_is_held(enum lock_class cls) {
-    return cls == LOCK_CLASS_MUTEX || cls == LOCK_CLASS_RWLOCK_WRITE || cls == LOCK_CLASS_SPIN ||
-           cls == LOCK_CLASS_NONE;
 }
 
 static void counts_settle(struct model *model) {
@@ -129,7 +126,7 @@ static void counts_settle(struct model *model) {
                 lock->wait_counted > extra->waits_ended_ns ? lock->wait_counted - extra->waits_ended_ns : 0;
         }
         lock->hold_maximum = extra->hold_maximum;
-        lock->hold_estimated = lock->hold_estimated && (extra->hold_timed || class_is_held(lock->cls));
+        lock->hold_estimated = lock->hold_estimated && (extra->hold_timed || lock_class_is_held(lock->cls));
     }
 }
 

@@ -75,9 +75,10 @@ int model_open(const char *path, struct model **ret_model, char *ret_why, size_t
     if ((rc = model_read(model, reader, &why)) < 0)
         goto cleanup;
 
-    static int (*const STEPS[])(struct model *) = {thread_roles_find, idle_mark,        thread_states_find,
-                                                   regions_find,      lock_labels_find, lock_stats_find,
-                                                   stack_ends_count,  verdict_find};
+    static int (*const STEPS[])(struct model *) = {thread_roles_find,  idle_mark,          off_cpu_settle,
+                                                   thread_states_find, regions_find,       lock_labels_find,
+                                                   lock_stats_find,    holder_states_find, schedules_find,
+                                                   stack_ends_count,   verdict_find};
     for (size_t i = 0; i < sizeof(STEPS) / sizeof(STEPS[0]); i++)
         if ((rc = STEPS[i](model)) < 0)
             goto cleanup;
@@ -114,6 +115,7 @@ void model_free(struct model *model) {
         model->stack_map,
         model->site_map,
         model->sites,
+        model->holdings,
         model->verdict,
     };
     for (size_t i = 0; i < sizeof(pieces) / sizeof(pieces[0]); i++)
@@ -127,6 +129,7 @@ void model_free(struct model *model) {
     events_free(&model->waits_read);
     events_free(&model->releases_read);
     by_time_free(model->by_time);
+    off_cpu_free(&model->off_cpu);
     arena_free(&model->arena);
     free(model);
 }

@@ -23,14 +23,32 @@
 
 struct model;
 
-/* Where a thread's time went. Their sum is the thread's life. */
+/*
+ * Where a thread's time went. Their sum is the thread's life. Of a thread with a schedule each instant is in
+ * one of them by model/timeline.h; of others, what is no known wait is RUNNING as far as its CPU time says.
+ */
 enum model_state {
-    MODEL_RUNNING,   /* on a CPU, as far as its CPU time says */
+    MODEL_RUNNING,   /* on a CPU */
+    MODEL_RUNNABLE,  /* ready to run, and no CPU: only where the scheduler's word is known */
     MODEL_LOCK_WAIT, /* mutex, rwlock, spin lock, lock-like semaphore, barrier */
-    MODEL_BLOCKED,   /* condition or semaphore that is not idle waiting */
+    MODEL_BLOCKED,   /* condition or semaphore that is not idle waiting; in the kernel, but for sleep and poll
+                      */
     MODEL_IDLE,      /* waiting for work, joining, sleeping, polling */
-    MODEL_UNKNOWN,   /* neither known to run nor known to wait (I/O, run queue, page faults) */
+    MODEL_UNKNOWN,   /* neither known to run nor known to wait */
     MODEL_STATE_COUNT
+};
+
+/* What a thread waited for in the kernel while the agent saw no wait of it. SLEEP and POLL count as
+ * MODEL_IDLE, the others as MODEL_BLOCKED. */
+enum model_off_kind {
+    MODEL_OFF_IO,         /* storage, or asleep in a call that reads, writes, sends, looks a file up ... */
+    MODEL_OFF_PAGE_FAULT, /* a page had to come, or the memory map was locked */
+    MODEL_OFF_SLEEP,      /* nanosleep, clock_nanosleep */
+    MODEL_OFF_POLL,       /* epoll_wait, poll, select and their like */
+    MODEL_OFF_FUTEX,      /* a futex: a wait that no agent saw */
+    MODEL_OFF_STOPPED,    /* by a signal or a tracer */
+    MODEL_OFF_OTHER,      /* in another call, or in none */
+    MODEL_OFF_KIND_COUNT
 };
 
 struct model_process {
@@ -58,6 +76,46 @@ struct model_stack {
     uint32_t flags; /* STACK_* of format/record.h */
 };
 
+/* Of one thread, a kind of waiting in the kernel and the call it was in. */
+struct model_off_call {
+    enum model_off_kind kind;
+    const char *call;   /* "read"; NULL: in none, or in one that has no known number */
+    uint64_t ns, count; /* stretches */
+};
+
+/* Who had the CPU while a thread was ready to run. */
+struct model_ran {
+    uint32_t thread; /* index; MODEL_NONE: of no process here, or none at all */
+    const char
+        *name;   /* never NULL; "[idle]" where the CPU had nothing to run: the thread was on its way to it */
+    uint64_t ns; /* of the thread's delay; count: stretches */
+    uint64_t count;
+};
+
+enum model_waker_kind { MODEL_WAKER_THREAD, MODEL_WAKER_INTERRUPT, MODEL_WAKER_OTHER };
+/* Who ended a thread's blocks, from where. */
+struct model_waker {
+    enum model_waker_kind kind; /* OTHER: a thread of a process that is not recorded, or the kernel's own */
+    uint32_t thread;            /* index, MODEL_NONE unless kind is THREAD */
+    const char *name;           /* its label, "[interrupt]" or "[another process]" */
+    uint32_t stack;             /* index, where it did; MODEL_NONE unknown */
+    uint64_t ns, count;         /* blocked until then, without the delay that followed; blocks */
+};
+
+/* The scheduler's word on a thread. The lists are worst first. */
+struct model_schedule {
+    uint64_t begin, end; /* the part of its life that it is known of */
+    uint64_t
+        off_cpu_ns[MODEL_OFF_KIND_COUNT]; /* without what was runnable; outside of the agent's waits only */
+    uint64_t voluntary, preempted;        /* switches away: to wait, and with more to do */
+    uint64_t delay_ns, delay_maximum;     /* ready to run, and no CPU: all of it, and the longest */
+    uint64_t lost, lost_ns;               /* stretches off a CPU that are not here; part of MODEL_UNKNOWN */
+    const struct model_off_call *calls;   /* off_cpu_ns by call */
+    const struct model_ran *ran;          /* delay_ns by who ran */
+    const struct model_waker *wakers;     /* of all blocks that were ended, the agent's waits included */
+    uint32_t call_count, ran_count, waker_count;
+};
+
 struct model_thread {
     uint32_t process; /* index */
     uint32_t tid;
@@ -72,6 +130,7 @@ struct model_thread {
     uint64_t lost;
     uint32_t creator; /* thread index, MODEL_NONE */
     bool ended;       /* its end is known; else it is that of the process or the recording */
+    const struct model_schedule *schedule; /* NULL: nothing is known from the scheduler */
 };
 
 /* Of model_wait.flags, beside WAIT_*: had not ended when its thread or the recording did. Made from
@@ -106,6 +165,15 @@ struct model_site {
     uint64_t idle_ns; /* the part of ns that is idle; sites are sorted by the other part */
 };
 
+/* What holders of a lock did while others waited for it. */
+struct model_holding {
+    enum model_state state;
+    uint32_t lock; /* LOCK_WAIT, and BLOCKED or IDLE in a wait of the agent's: for which; else MODEL_NONE */
+    enum model_off_kind kind; /* BLOCKED or IDLE without a lock: in the kernel, for what */
+    const char *call;         /* and in which call; NULL in none that is known */
+    uint64_t ns;
+};
+
 struct model_lock {
     uint32_t process;
     uint64_t address;
@@ -129,7 +197,17 @@ struct model_lock {
     bool event;          /* not held but waited for: a condition, a signalling semaphore, join, sleep, poll */
     const struct model_site *waiters, *holders;
     uint32_t waiter_count, holder_count;
+    /*
+     * The time waited that is not idle, by what the holder did meanwhile (model/holder_state.c), and the part
+     * in which nobody held it: let go, and whoever got it next had not come yet. They add up to wait_total -
+     * wait_idle, where holders_known; else the scheduler tells nothing, or nobody holds such a lock: all 0.
+     */
+    bool holders_known;
+    uint64_t holder_states_ns[MODEL_STATE_COUNT], handing_over_ns;
+    const struct model_holding *holdings; /* of all but RUNNING and UNKNOWN, the MODEL_HOLDINGS_MAX worst */
+    uint32_t holding_count;
 };
+#define MODEL_HOLDINGS_MAX 16U
 
 /* A stretch of a thread's time that the program marked (include/waitscope.h). Those of a thread lie inside or
  * outside one another. */
@@ -138,8 +216,8 @@ struct model_region {
     uint32_t thread, kind; /* indexes */
     uint32_t depth;        /* regions it lies in */
     bool open;             /* it was over only because its thread or the program was */
-    uint64_t
-        states_ns[MODEL_STATE_COUNT]; /* of its thread, inside; running and unknown are one: MODEL_UNKNOWN */
+    /* Of its thread, inside. Running and unknown are one, MODEL_UNKNOWN. */
+    uint64_t states_ns[MODEL_STATE_COUNT];
 };
 
 /* All regions of one name. Times are inclusive: what lies in two of them counts in both. */
@@ -180,9 +258,12 @@ struct model_cost {
 struct model_info {
     enum trace_state state; /* TRACE_RECORDING: still growing, or cut short */
     int stop_errno;
-    uint64_t begin, end;    /* ns, CLOCK_MONOTONIC */
-    uint64_t wall_ns;       /* CLOCK_REALTIME at begin */
-    uint64_t events;        /* waits and releases */
+    uint64_t begin, end; /* ns, CLOCK_MONOTONIC */
+    uint64_t wall_ns;    /* CLOCK_REALTIME at begin */
+    uint64_t events;     /* waits and releases */
+    uint64_t stretches;  /* off a CPU, from the scheduler */
+    uint64_t stretches_lost;
+    uint64_t samples;       /* on a CPU */
     uint64_t torn_bytes;    /* at the end of the file, not used */
     uint64_t damaged_bytes; /* in its middle, passed over */
     uint64_t bad_rows; /* left out because they made no sense, such as a wait that ends before it begins */
@@ -201,6 +282,8 @@ const struct model_loss *model_loss(const struct model *model);
 const struct model_cost *model_cost(const struct model *model);
 /* How many waits and releases, open waits included, have a stack that ends so. */
 uint64_t model_stack_ends(const struct model *model, enum model_stack_end end);
+/* How many stretches off a CPU, and samples on one. */
+uint64_t model_kernel_stack_ends(const struct model *model, enum model_stack_end end);
 
 /* Arrays; the count is returned through ret_count, never NULL. */
 const struct model_process *model_processes(const struct model *model, uint32_t *ret_count);
@@ -228,6 +311,8 @@ uint32_t model_target(const struct model *model);
 /* Whether a frame is the program's own: not the C or C++ library's, a lock wrapper's or a thread
  * start's. frame is one of the model's. */
 bool model_frame_is_application(const struct model_frame *frame);
+/* "I/O", "page fault", "sleep", "poll", "futex", "stopped", "other". */
+const char *model_off_kind_name(enum model_off_kind kind);
 /* "mutex", "rwlock", "condition" ...; never NULL. */
 const char *model_class_name(unsigned cls);
 /* key=value facts of the run, in trace order. */
@@ -236,11 +321,17 @@ const char *model_environment(const struct model *model, uint32_t index,
 
 /* Stack trees, for flame graphs. */
 enum model_tree_kind {
-    MODEL_TREE_WAIT,  /* time waited, by the waiter's stack */
-    MODEL_TREE_BLAME, /* the same time, by the stack of who held or woke */
+    MODEL_TREE_WAIT,    /* time waited, by the waiter's stack */
+    MODEL_TREE_BLAME,   /* the same time, by the stack of who held or woke */
+    MODEL_TREE_CPU,     /* time on a CPU, by samples: the program's frames, then the kernel's */
+    MODEL_TREE_OFFCPU,  /* time on no CPU, by the stack that left it, to wait or preempted */
+    MODEL_TREE_OFFWAKE, /* the blocked part of it that was ended: "--" and the waker's stack, leaf first, on
+                           top */
+    MODEL_TREE_COUNT
 };
+/* The trees of the scheduler's know no locks: lock is for WAIT and BLAME. */
 struct model_tree_filter {
-    bool include_idle;
+    bool include_idle;              /* of CPU: no matter */
     uint32_t process, thread, lock; /* MODEL_NONE: any */
 };
 /* Nodes in depth-first order, node 0 the root (frame NULL). Children follow their parent, widest first. */

@@ -4,14 +4,15 @@
  * each name the numbers over all its regions.
  *
  * A wait counts in a region with the part of it that lies inside; of waits inside one another an instant
- * belongs to the one that began first, as in thread_states.c. Percentiles are by nearest rank, as those of
+ * belongs to the one that began first, as in thread_states.c, and with a schedule the thread's timeline
+ * decides. Percentiles are by nearest rank, as those of
  * waits are. A region that was open at the end counts with the length it had.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/internal.h"
+#include "model/timeline.h"
 
 /* Time waited in each state before a span: what lies between two instants is a difference. */
 struct span_sums {
@@ -24,18 +25,51 @@ struct span_table {
     uint32_t count, room;
 };
 
-static int span_table_fill(const struct model *model, uint32_t thread, struct span_table *table) {
-    uint64_t waits = thread_wait_count(model, thread);
-    if (waits >= table->room) {
+static int span_table_reserve(struct span_table *table, uint64_t count) {
+    if (count >= table->room) {
         free(table->spans);
         free(table->sums);
-        table->room = (uint32_t)waits + 1;
-        table->spans = malloc(table->room * sizeof(*table->spans));
-        table->sums = malloc(table->room * sizeof(*table->sums));
+        table->spans = NULL;
+        table->sums = NULL;
+        table->room = 0;
+        if (count + 1 >= UINT32_MAX)
+            return -ENOMEM;
+        table->spans = malloc((count + 1) * sizeof(*table->spans));
+        table->sums = malloc((count + 1) * sizeof(*table->sums));
+        table->room = (uint32_t)count + 1;
     }
-    if (!table->spans || !table->sums)
-        return -ENOMEM;
-    int rc = thread_spans_find(model, thread, table->spans, &table->count);
+    return table->spans && table->sums ? 0 : -ENOMEM;
+}
+
+/* Of a thread with a schedule: all of its timeline but where it ran. */
+static int span_table_follow(const struct model *model, uint32_t thread, struct span_table *table) {
+    const struct off_cpu *off_cpu = &model->off_cpu;
+    uint32_t first = off_cpu->span_first[thread];
+    struct timeline line =
+        timeline_of(model, thread, off_cpu->spans + first, off_cpu->span_first[thread + 1] - first);
+    struct timeline_cursor cursor = timeline_seek(&line, 0);
+    struct timeline_piece piece;
+    /* A piece ends at an end of a wait or of what is known, or at one of three borders of a stretch. */
+    int rc = span_table_reserve(table, 3 + 2 * (uint64_t)line.span_count + 3 * (uint64_t)line.stretch_count);
+    if (rc < 0)
+        return rc;
+    table->count = 0;
+    while (timeline_next(&cursor, &piece))
+        if (piece.state != MODEL_RUNNING && piece.state != MODEL_UNKNOWN)
+            table->spans[table->count++] =
+                (struct thread_span){.begin = piece.begin, .end = piece.end, .state = piece.state};
+    return 0;
+}
+
+static int span_table_fill(const struct model *model, uint32_t thread, struct span_table *table) {
+    int rc;
+    if (model->thread_extras[thread].known.end > 0) {
+        rc = span_table_follow(model, thread, table);
+    } else {
+        rc = span_table_reserve(table, thread_wait_count(model, thread));
+        if (rc == 0)
+            rc = thread_spans_find(model, thread, table->spans, &table->count);
+    }
     if (rc < 0)
         return rc;
     memset(&table->sums[0], 0, sizeof(table->sums[0]));

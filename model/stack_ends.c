@@ -35,10 +35,24 @@ int stack_ends_count(struct model *model) {
         uint32_t stack = model->releases[i].stack;
         model->stack_ends[ends[stack < model->stack_count ? stack : model->stack_count]]++;
     }
+    for (uint32_t i = 0; i < model->off_cpu.origin_count; i++) {
+        const struct off_origin *origin = &model->off_cpu.origins[i];
+        uint32_t stack = origin->stack < model->stack_count ? origin->stack : model->stack_count;
+        model->kernel_stack_ends[ends[stack]] += origin->count;
+    }
+    for (uint32_t i = 0; i < model->off_cpu.sample_count; i++) {
+        const struct off_sample *sample = &model->off_cpu.samples[i];
+        uint32_t stack = sample->stack < model->stack_count ? sample->stack : model->stack_count;
+        model->kernel_stack_ends[ends[stack]] += sample->count;
+    }
     free(ends);
     return 0;
 }
 
 uint64_t model_stack_ends(const struct model *model, enum model_stack_end end) {
     return model->stack_ends[end];
+}
+
+uint64_t model_kernel_stack_ends(const struct model *model, enum model_stack_end end) {
+    return model->kernel_stack_ends[end];
 }

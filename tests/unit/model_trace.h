@@ -162,6 +162,25 @@ static inline void model_trace_region(struct model_trace *trace, uint64_t thread
 #define MODEL_TRACE_REGION(trace, thread, ...)                                                               \
     model_trace_region((trace), (thread), &(struct trace_region){__VA_ARGS__})
 
+static inline void model_trace_off_cpu(struct model_trace *trace, uint64_t thread,
+                                       const struct trace_off_cpu *off_cpu) {
+    model_trace_row(trace, TRACE_OFF_CPU, thread, off_cpu);
+}
+#define MODEL_TRACE_OFF_CPU(trace, thread, ...)                                                              \
+    model_trace_off_cpu((trace), (thread), &(struct trace_off_cpu){__VA_ARGS__})
+
+static inline void model_trace_sample(struct model_trace *trace, uint64_t thread,
+                                      const struct trace_sample *sample) {
+    model_trace_row(trace, TRACE_SAMPLE, thread, sample);
+}
+#define MODEL_TRACE_SAMPLE(trace, thread, ...)                                                               \
+    model_trace_sample((trace), (thread), &(struct trace_sample){__VA_ARGS__})
+
+static inline void model_trace_schedule(struct model_trace *trace, const struct trace_schedule *schedule) {
+    model_trace_row(trace, TRACE_SCHEDULE, 0, schedule);
+}
+#define MODEL_TRACE_SCHEDULE(trace, ...) model_trace_schedule((trace), &(struct trace_schedule){__VA_ARGS__})
+
 static inline void model_trace_end(struct model_trace *trace, uint64_t time) {
     struct trace_end row = {.time = time, .emitted = 100, .stored = 100, .collector_cpu_ns = 5000000};
     model_trace_row(trace, TRACE_END, 0, &row);

@@ -20,6 +20,26 @@ static void tame(enum trace_kind_id id, void *row) {
     }
 }
 
+static bool schedule_is_good(const struct model_schedule *schedule, uint32_t threads, uint32_t stacks) {
+    uint64_t by_ran = 0, by_call = 0, off = 0;
+    bool good = true;
+    for (uint32_t i = 0; i < schedule->ran_count; i++) {
+        by_ran += schedule->ran[i].ns;
+        good = good && schedule->ran[i].name &&
+               (schedule->ran[i].thread < threads || schedule->ran[i].thread == MODEL_NONE);
+    }
+    for (uint32_t i = 0; i < schedule->call_count; i++)
+        by_call += schedule->calls[i].ns;
+    for (unsigned kind = 0; kind < MODEL_OFF_KIND_COUNT; kind++)
+        off += schedule->off_cpu_ns[kind];
+    for (uint32_t i = 0; i < schedule->waker_count; i++) {
+        const struct model_waker *waker = &schedule->wakers[i];
+        good = good && waker->name && (waker->stack < stacks || waker->stack == MODEL_NONE) &&
+               (waker->thread < threads) == (waker->kind == MODEL_WAKER_THREAD);
+    }
+    return good && by_ran == schedule->delay_ns && by_call == off;
+}
+
 static void check_model(const struct model *model, FILE *sink) {
     uint32_t processes, threads, locks, stacks, count;
     model_processes(model, &processes);
@@ -32,7 +52,8 @@ static void check_model(const struct model *model, FILE *sink) {
         for (unsigned state = 0; state < MODEL_STATE_COUNT; state++)
             sum += thread[i].states_ns[state];
         good = good && thread[i].process < processes && sum == thread[i].end - thread[i].start &&
-               thread[i].name && (thread[i].creator < threads || thread[i].creator == MODEL_NONE);
+               thread[i].name && (thread[i].creator < threads || thread[i].creator == MODEL_NONE) &&
+               (!thread[i].schedule || schedule_is_good(thread[i].schedule, threads, stacks));
     }
     for (uint32_t i = 0; i < locks; i++) {
         uint64_t blame = 0;
@@ -45,6 +66,13 @@ static void check_model(const struct model *model, FILE *sink) {
         for (uint32_t k = 0; k < lock[i].waiter_count; k++)
             good = good && lock[i].waiters[k].stack < stacks;
         good = good && blame == lock[i].wait_total;
+        uint64_t meanwhile = lock[i].handing_over_ns;
+        for (unsigned state = 0; state < MODEL_STATE_COUNT; state++)
+            meanwhile += lock[i].holder_states_ns[state];
+        good = good && meanwhile == (lock[i].holders_known ? lock[i].wait_total - lock[i].wait_idle : 0);
+        for (uint32_t k = 0; k < lock[i].holding_count; k++)
+            good = good && (lock[i].holdings[k].lock < locks || lock[i].holdings[k].lock == MODEL_NONE) &&
+                   model_off_kind_name(lock[i].holdings[k].kind);
     }
     for (uint32_t i = 0; i < stacks; i++)
         for (uint32_t k = 0; k < stack[i].frame_count; k++)
@@ -82,7 +110,7 @@ static void check_model(const struct model *model, FILE *sink) {
     CHECK_EQ_INT(report_text_print(model, sink, &(struct report_options){.show_idle = true}), 0);
     CHECK_EQ_INT(report_json_print(model, sink), 0);
     CHECK_EQ_INT(report_summary_print(model, sink, "x", &(struct report_options){.color = true}), 0);
-    for (unsigned kind = MODEL_TREE_WAIT; kind <= MODEL_TREE_BLAME; kind++) {
+    for (unsigned kind = MODEL_TREE_WAIT; kind < MODEL_TREE_COUNT; kind++) {
         struct model_tree_filter filter = {true, MODEL_NONE, MODEL_NONE, MODEL_NONE};
         struct model_tree *tree = NULL;
         CHECK_EQ_INT(model_tree_build(model, (enum model_tree_kind)kind, &filter, &tree), 0);
@@ -101,8 +129,8 @@ int main(void) {
         unsigned rows = (unsigned)(trace_random() % 3000);
         for (unsigned i = 0; i < rows; i++) {
             enum trace_kind_id kind = (enum trace_kind_id)(1 + trace_random() % (TRACE_KIND_LIMIT - 1));
-            bool of_thread =
-                kind == TRACE_WAIT || kind == TRACE_RELEASE || kind == TRACE_COUNT || kind == TRACE_REGION;
+            bool of_thread = kind == TRACE_WAIT || kind == TRACE_RELEASE || kind == TRACE_COUNT ||
+                             kind == TRACE_REGION || kind == TRACE_OFF_CPU || kind == TRACE_SAMPLE;
             if (kind == TRACE_STRING || kind == TRACE_INDEX)
                 continue; /* the writer makes them itself */
             trace_random_row(kind, row);

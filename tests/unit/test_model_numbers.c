@@ -73,10 +73,10 @@ static void check_threads(const struct model *model) {
         const char *name, *role;
         uint64_t states[MODEL_STATE_COUNT];
     } WANTED[] = {
-        {100, "main", "main", {0, 10 * MS, 0, 100 * MS, 1000 * MS - 1000 - 110 * MS}},
-        {101, "teller-1", "teller", {250 * MS, 100 * MS, 0, 0, 450 * MS}},
-        {102, "teller-2", "teller", {680 * MS, 120 * MS, 0, 0, 0}}, /* CPU time past its life is cut */
-        {103, "pool_main", "pool_main", {0, 0, 0, 780 * MS, 20 * MS}},
+        {100, "main", "main", {0, 0, 10 * MS, 0, 100 * MS, 1000 * MS - 1000 - 110 * MS}},
+        {101, "teller-1", "teller", {250 * MS, 0, 100 * MS, 0, 0, 450 * MS}},
+        {102, "teller-2", "teller", {680 * MS, 0, 120 * MS, 0, 0, 0}}, /* CPU time past its life is cut */
+        {103, "pool_main", "pool_main", {0, 0, 0, 0, 780 * MS, 20 * MS}},
     };
     for (size_t i = 0; i < sizeof(WANTED) / sizeof(WANTED[0]); i++) {
         const struct model_thread *thread = model_thread_with_tid(model, WANTED[i].tid);

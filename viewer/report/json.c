@@ -24,8 +24,8 @@ static const char *const KIND_NAMES[LOCK_CLASS_COUNT] = {
 };
 
 static const char *const STATE_NAMES[MODEL_STATE_COUNT] = {
-    [MODEL_RUNNING] = "running", [MODEL_LOCK_WAIT] = "lock_wait", [MODEL_BLOCKED] = "blocked",
-    [MODEL_IDLE] = "idle",       [MODEL_UNKNOWN] = "unknown",
+    [MODEL_RUNNING] = "running", [MODEL_RUNNABLE] = "runnable", [MODEL_LOCK_WAIT] = "lock_wait",
+    [MODEL_BLOCKED] = "blocked", [MODEL_IDLE] = "idle",         [MODEL_UNKNOWN] = "unknown",
 };
 
 static const char *const LOSS_NAMES[LOSS_REASON_COUNT] = {
