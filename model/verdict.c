@@ -17,6 +17,7 @@
 #define NAME_BYTES 160
 #define DEADLOCK_MIN_NS 200000000ULL /* the last tick's owners were read racily: a cycle must last */
 #define DEADLOCK_NAMED_MAX 4
+#define STRONG_PART 4 /* a fourth of the time waited for a lock is worth a sentence */
 
 struct text {
     char bytes[VERDICT_BYTES];
@@ -287,6 +288,21 @@ cleanup:
     return rc;
 }
 
+/* What the holder did that made it hold so long, where that is a good part. */
+static void say_meanwhile(struct text *text, const struct model *model, const struct model_lock *lock,
+                          uint64_t total) {
+    char share[WORDS_BYTES], doing[NAME_BYTES];
+    if (!lock->holders_known)
+        return;
+    if (lock->holding_count > 0 && lock->holdings[0].ns >= total / STRONG_PART)
+        say(text, "Its holder was %s for %s of that time. ",
+            words_holding(model, &lock->holdings[0], doing, sizeof(doing)),
+            words_share(lock->holdings[0].ns, total, share, sizeof(share)));
+    if (lock->handing_over_ns >= total / STRONG_PART)
+        say(text, "For %s of that time nobody held it: let go, but who was next had not come yet. ",
+            words_share(lock->handing_over_ns, total, share, sizeof(share)));
+}
+
 /* all: what was waited in all, for locks if this is one, else for anything. */
 static int say_worst(struct text *text, const struct model *model, uint32_t index, uint64_t all) {
     const struct model_lock *lock = &model->locks[index];
@@ -302,6 +318,7 @@ static int say_worst(struct text *text, const struct model *model, uint32_t inde
     int rc = say_waiter(text, model, index, total);
     if (rc == 0)
         rc = say_holders(text, model, index, total, &filter);
+    say_meanwhile(text, model, lock, total);
     if (lock->acquisitions > 0 && lock->hold_total > 0 && PHRASES[lock->cls].held)
         say(text, "A hold takes %s on average, %s at most. ",
             words_time(lock->hold_total / lock->acquisitions, time, sizeof(time)),

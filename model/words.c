@@ -120,3 +120,41 @@ const char *words_lock(const struct model_lock *lock, char *buffer, size_t bytes
     words_place(lock->name, lock->file, lock->line, buffer, bytes);
     return buffer;
 }
+
+static void holding_in_kernel(const struct model_holding *holding, char *buffer, size_t bytes) {
+    static const struct {
+        const char *in_call, *alone; /* in_call: with the call's name */
+    } WORDS[MODEL_OFF_KIND_COUNT] = {
+        [MODEL_OFF_IO] = {"in %s (I/O)", "waiting for storage"},
+        [MODEL_OFF_PAGE_FAULT] = {NULL, "in a page fault"},
+        [MODEL_OFF_SLEEP] = {"asleep in %s", "asleep"},
+        [MODEL_OFF_POLL] = {"polling in %s", "polling"},
+        [MODEL_OFF_FUTEX] = {NULL, "waiting for a futex"},
+        [MODEL_OFF_STOPPED] = {NULL, "stopped"},
+        [MODEL_OFF_OTHER] = {"blocked in %s", "blocked in the kernel"},
+    };
+    const char *in_call = WORDS[holding->kind].in_call, *place = in_call ? strstr(in_call, "%s") : NULL;
+    if (place && holding->call)
+        snprintf(buffer, bytes, "%.*s%s%s", (int)(place - in_call), in_call, holding->call, place + 2);
+    else
+        snprintf(buffer, bytes, "%s", WORDS[holding->kind].alone);
+}
+
+const char *words_holding(const struct model *model, const struct model_holding *holding, char *buffer,
+                          size_t bytes) {
+    uint32_t count;
+    const struct model_lock *locks = model_locks(model, &count);
+    if (holding->state == MODEL_RUNNABLE)
+        snprintf(buffer, bytes, "waiting for a CPU");
+    else if (holding->lock == MODEL_NONE)
+        holding_in_kernel(holding, buffer, bytes);
+    else if (locks[holding->lock].cls == LOCK_CLASS_SLEEP)
+        snprintf(buffer, bytes, "asleep");
+    else if (locks[holding->lock].cls == LOCK_CLASS_POLL)
+        snprintf(buffer, bytes, "polling");
+    else if (locks[holding->lock].cls == LOCK_CLASS_JOIN)
+        snprintf(buffer, bytes, "waiting for a thread's end");
+    else
+        snprintf(buffer, bytes, "waiting for %s", locks[holding->lock].name);
+    return buffer;
+}

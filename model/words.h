@@ -26,5 +26,8 @@ const char *words_site(const struct model_frame *frame, char *buffer, size_t byt
 const char *words_whole_site(const struct model_frame *frame, char *buffer, size_t bytes);
 /* "conn_lock (db.c:31)" */
 const char *words_lock(const struct model_lock *lock, char *buffer, size_t bytes);
+/* "waiting for a CPU", "waiting for pool.lock", "asleep in nanosleep": what a holder was, or was doing. */
+const char *words_holding(const struct model *model, const struct model_holding *holding, char *buffer,
+                          size_t bytes);
 
 #endif

@@ -9,8 +9,6 @@
 
 #include "model_trace.h"
 
-#define MS 1000000ULL
-
 static inline struct model *model_scene_open(void) {
     struct model_trace scene, *trace = &scene;
     model_trace_begin(trace);

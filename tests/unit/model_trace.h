@@ -11,6 +11,8 @@
 #include "collector/trace_writer.h"
 #include "model/model.h"
 
+#define MS 1000000ULL /* ns */
+
 struct model_trace {
     char path[64];
     struct trace_writer *writer;

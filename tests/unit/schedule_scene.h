@@ -9,8 +9,6 @@
 
 #include "model_trace.h"
 
-#define MS 1000000ULL
-
 /* Numbers of arch/x86/entry/syscalls/syscall_64.tbl, as the trace has them. */
 enum {
     IN_NONE = 0,

@@ -3,8 +3,6 @@
 #include "check.h"
 #include "model_trace.h"
 
-#define MS 1000000ULL
-
 struct scene {
     struct model_trace trace;
     uint64_t process, main, a, b, c; /* threads */

@@ -3,8 +3,6 @@
 #include "check.h"
 #include "model_trace.h"
 
-#define MS 1000000ULL
-
 static const struct hold_case {
     const char *name;
     enum lock_class cls;

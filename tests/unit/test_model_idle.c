@@ -3,8 +3,6 @@
 #include "check.h"
 #include "model_trace.h"
 
-#define MS 1000000ULL
-
 static const struct {
     const char *what;
     enum lock_class cls;

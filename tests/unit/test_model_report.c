@@ -7,6 +7,7 @@
 #include "model/utf8.h"
 #include "model/words.h"
 #include "model_scene.h"
+#include "schedule_scene.h"
 #include "viewer/report/json.h"
 #include "viewer/report/json_writer.h"
 #include "viewer/report/page.h"
@@ -100,6 +101,25 @@ static void check_shape(FILE *file, unsigned width, unsigned max_lines) {
         CHECK(!strchr(line, '\033'));
     }
     CHECK(max_lines == 0 || lines <= max_lines);
+}
+
+/* What the scheduler tells is in both reports. */
+static void check_schedule(void) {
+    struct model *model = schedule_scene_open();
+    if (!CHECK(model != NULL))
+        return;
+    FILE *file = tmpfile();
+    CHECK_EQ_INT(report_text_print(model, file, NULL), 0);
+    check_shape(file, 80, 0);
+    check_golden("shop.txt", file);
+    file = tmpfile();
+    CHECK_EQ_INT(report_text_print(model, file, &(struct report_options){.width = 60}), 0);
+    check_shape(file, 60, 0);
+    check_golden("shop-60.txt", file);
+    file = tmpfile();
+    CHECK_EQ_INT(report_json_print(model, file), 0);
+    check_golden("shop.json", file);
+    model_free(model);
 }
 
 static void check_words(void) {
@@ -232,6 +252,7 @@ int main(int argc, char **argv) {
     CHECK_EQ_INT(report_json_print(model, file), 0);
     check_golden("bank.json", file);
     model_free(model);
+    check_schedule();
     check_writer();
     check_words();
     check_cuts();

@@ -188,6 +188,42 @@ static void check_cut_short(void) {
     model_free(model);
 }
 
+/* a waits 100 for what b holds, and b is off its CPU for 63 of them. */
+static void check_verdict(enum trace_off_cause cause, uint64_t syscall, uint64_t let_go,
+                          const char *expected) {
+    struct schedule_scene made, *scene = &made;
+    struct model_trace *trace = &scene->trace;
+    char verdict[1024];
+    model_trace_begin(trace);
+    uint64_t process = model_trace_process(trace, 100, 1000, 0, "./shop");
+    uint64_t a = model_trace_thread(trace, process, 101, 100 * MS, 0, "a");
+    uint64_t b = model_trace_thread(trace, process, 102, 100 * MS, 0, "b");
+    uint64_t lock = model_trace_lock(trace, process, LOCK_CLASS_MUTEX, "till", NULL, 0);
+    MODEL_TRACE_WAIT(trace, a, .begin = 200 * MS, .duration = 100 * MS, .lock = lock);
+    MODEL_TRACE_RELEASE(trace, b, .time = let_go * MS, .held = 100 * MS, .lock = lock);
+    SCENE_OFF(b, 210, 273, .cause = cause, .syscall = syscall);
+    MODEL_TRACE_SCHEDULE(trace, .thread = b, .begin = 100 * MS, .end = 900 * MS, .stretches = 1);
+    model_trace_end(trace, 1000 * MS);
+    struct model *model = model_trace_open(trace);
+    model_verdict(model, verdict, sizeof(verdict));
+    if (!CHECK(strstr(verdict, expected) != NULL))
+        fprintf(stderr, "  %s\n", verdict);
+    model_free(model);
+}
+
+static void check_verdicts(void) {
+    check_verdict(TRACE_OFF_ASLEEP, IN_NANOSLEEP, 300,
+                  "Its holder was asleep in nanosleep for 63.0 % of that time.");
+    check_verdict(TRACE_OFF_PREEMPTED, IN_NONE, 300,
+                  "Its holder was waiting for a CPU for 63.0 % of that time.");
+    check_verdict(TRACE_OFF_ASLEEP, IN_FSYNC, 300, "Its holder was in fsync (I/O) for 63.0 % of that time.");
+    check_verdict(TRACE_OFF_HELD, IN_MUNMAP, 300,
+                  "Its holder was blocked in munmap for 63.0 % of that time.");
+    check_verdict(TRACE_OFF_FAULT, IN_NONE, 300, "Its holder was in a page fault for 63.0 % of that time.");
+    check_verdict(TRACE_OFF_IO, IN_NONE, 300, "Its holder was waiting for storage for 63.0 % of that time.");
+    check_verdict(TRACE_OFF_ASLEEP, IN_FUTEX, 260, "For 40.0 % of that time nobody held it");
+}
+
 int main(void) {
     struct model *model = schedule_scene_open();
     if (!CHECK(model != NULL))
@@ -205,5 +241,6 @@ int main(void) {
     check_stacks(model);
     model_free(model);
     check_cut_short();
+    check_verdicts();
     return check_summary();
 }

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "model/words.h"
-#include "viewer/report/json_writer.h"
+#include "viewer/report/json_part.h"
 #include "viewer/report/thread_order.h"
 
 #define REPORT_JSON_VERSION 1
@@ -23,7 +23,7 @@ static const char *const KIND_NAMES[LOCK_CLASS_COUNT] = {
     [LOCK_CLASS_POLL] = "poll",
 };
 
-static const char *const STATE_NAMES[MODEL_STATE_COUNT] = {
+const char *const JSON_STATE_NAMES[MODEL_STATE_COUNT] = {
     [MODEL_RUNNING] = "running", [MODEL_RUNNABLE] = "runnable", [MODEL_LOCK_WAIT] = "lock_wait",
     [MODEL_BLOCKED] = "blocked", [MODEL_IDLE] = "idle",         [MODEL_UNKNOWN] = "unknown",
 };
@@ -94,11 +94,20 @@ static void print_threads(struct json_writer *json, const struct model *model, c
         json_number(json, "cpu_ns", thread->cpu_ns);
         json_object_begin(json, "states_ns", JSON_INLINE);
         for (unsigned state = 0; state < MODEL_STATE_COUNT; state++)
-            json_number(json, STATE_NAMES[state], thread->states_ns[state]);
+            json_number(json, JSON_STATE_NAMES[state], thread->states_ns[state]);
         json_object_end(json);
         json_number(json, "lost", thread->lost);
+        json_thread_schedule(json, model, thread->schedule);
         json_object_end(json);
     }
+    json_array_end(json);
+}
+
+void json_stack(struct json_writer *json, const char *key, const struct model_stack *stack) {
+    char site[SITE_BYTES];
+    json_array_begin(json, key, JSON_INLINE);
+    for (uint32_t i = 0; stack && i < stack->frame_count; i++)
+        json_string(json, NULL, words_whole_site(stack->frames[i], site, sizeof(site)));
     json_array_end(json);
 }
 
@@ -106,15 +115,10 @@ static void print_sites(struct json_writer *json, const struct model *model, con
                         const char *ns_key, const struct model_site *sites, uint32_t count) {
     uint32_t stack_count;
     const struct model_stack *stacks = model_stacks(model, &stack_count);
-    char site[SITE_BYTES];
     json_array_begin(json, key, count ? JSON_LINES : JSON_INLINE);
     for (uint32_t i = 0; i < count; i++) {
-        const struct model_stack *stack = &stacks[sites[i].stack];
         json_object_begin(json, NULL, JSON_INLINE);
-        json_array_begin(json, "stack", JSON_INLINE);
-        for (uint32_t k = 0; k < stack->frame_count; k++)
-            json_string(json, NULL, words_whole_site(stack->frames[k], site, sizeof(site)));
-        json_array_end(json);
+        json_stack(json, "stack", &stacks[sites[i].stack]);
         json_number(json, ns_key, sites[i].ns);
         json_number(json, "count", sites[i].count);
         json_number(json, "idle_ns", sites[i].idle_ns);
@@ -166,6 +170,7 @@ static void print_lock(struct json_writer *json, const struct model *model, uint
     json_number(json, "max", lock->hold_maximum);
     json_boolean(json, "estimated", lock->hold_estimated);
     json_object_end(json);
+    json_lock_holders(json, model, lock);
     print_sites(json, model, "waiters", "wait_ns", lock->waiters, lock->waiter_count);
     print_sites(json, model, "holders", "blame_ns", lock->holders, lock->holder_count);
     json_object_end(json);
@@ -203,22 +208,24 @@ static void print_regions(struct json_writer *json, const struct model *model) {
         json_number(json, "lock_wait", kind->states_ns[MODEL_LOCK_WAIT]);
         json_number(json, "blocked", kind->states_ns[MODEL_BLOCKED]);
         json_number(json, "idle", kind->states_ns[MODEL_IDLE]);
+        json_number(json, "runnable", kind->states_ns[MODEL_RUNNABLE]);
         json_object_end(json);
         json_object_end(json);
     }
     json_array_end(json);
 }
 
-static void print_stack_ends(struct json_writer *json, const struct model *model) {
+void json_stack_ends(struct json_writer *json, const struct model *model,
+                     uint64_t (*ends)(const struct model *, enum model_stack_end)) {
     json_object_begin(json, "stacks", JSON_INLINE);
-    json_number(json, "complete", model_stack_ends(model, MODEL_STACK_COMPLETE));
-    json_number(json, "truncated", model_stack_ends(model, MODEL_STACK_TRUNCATED));
+    json_number(json, "complete", ends(model, MODEL_STACK_COMPLETE));
+    json_number(json, "truncated", ends(model, MODEL_STACK_TRUNCATED));
     json_object_begin(json, "incomplete", JSON_INLINE);
-    json_number(json, "no_information", model_stack_ends(model, MODEL_STACK_NO_INFORMATION));
-    json_number(json, "no_rule", model_stack_ends(model, MODEL_STACK_NO_RULE));
-    json_number(json, "unreadable", model_stack_ends(model, MODEL_STACK_UNREADABLE));
+    json_number(json, "no_information", ends(model, MODEL_STACK_NO_INFORMATION));
+    json_number(json, "no_rule", ends(model, MODEL_STACK_NO_RULE));
+    json_number(json, "unreadable", ends(model, MODEL_STACK_UNREADABLE));
     json_object_end(json);
-    json_number(json, "unknown", model_stack_ends(model, MODEL_STACK_UNKNOWN));
+    json_number(json, "unknown", ends(model, MODEL_STACK_UNKNOWN));
     json_object_end(json);
 }
 
@@ -233,7 +240,8 @@ static void print_costs(struct json_writer *json, const struct model *model) {
         json_number(json, LOSS_NAMES[i], loss->dropped[i]);
     json_object_end(json);
     json_object_end(json);
-    print_stack_ends(json, model);
+    json_stack_ends(json, model, model_stack_ends);
+    json_kernel(json, model);
     json_object_begin(json, "overhead", JSON_INLINE);
     json_number(json, "target_cpu_ns", cost->target_cpu_ns);
     json_number(json, "agent_ns", cost->agent_ns);

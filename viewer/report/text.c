@@ -3,16 +3,12 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "model/utf8.h"
 #include "model/words.h"
 #include "viewer/report/text_part.h"
-#include "viewer/report/thread_order.h"
 
 #define WIDTH_MIN 60
-#define THREADS_SHOWN 20
 #define FACT_KEY_COLUMNS 20
 
 static void print_target(const struct report *report) {
@@ -57,94 +53,6 @@ static void print_idle_sum(const struct report *report) {
     page_wrapped(&report->page, PAGE_PLAIN, 0, 0, line);
 }
 
-static const struct {
-    const char *title;
-    enum model_state state;
-    int width;
-} STATE_COLUMNS[] = {
-    {"running", MODEL_RUNNING, 8}, {"lock wait", MODEL_LOCK_WAIT, 10}, {"blocked", MODEL_BLOCKED, 8},
-    {"idle", MODEL_IDLE, 8},       {"unknown", MODEL_UNKNOWN, 8},
-};
-#define STATE_COLUMN_COUNT (sizeof(STATE_COLUMNS) / sizeof(STATE_COLUMNS[0]))
-#define LIFE_COLUMNS 10
-#define NAMES_LEFT(width) ((int)(width)-LIFE_COLUMNS - 42) /* 42: the state columns */
-#define ROLE_COLUMNS_MIN 8
-
-/* The role where the label does not tell it. */
-static const char *role_beside(const struct model_thread *thread) {
-    return strncmp(thread->label, thread->role, strlen(thread->role)) == 0 ? "" : thread->role;
-}
-
-/* Columns for names and roles: as many as the longest need, and what there is shared out where that is
- * too much. role 0: no thread needs it, or there is no room. */
-static void name_columns(const struct report *report, const struct model_thread *threads,
-                         const uint32_t *order, uint32_t count, int *ret_name, int *ret_role) {
-    int room = NAMES_LEFT(report->page.width), name = 4, role = 0;
-    for (uint32_t i = 0; i < count && i < THREADS_SHOWN; i++) {
-        const struct model_thread *thread = &threads[order[i]];
-        int label_width = (int)utf8_width(thread->label), role_width = (int)utf8_width(role_beside(thread));
-        name = label_width > name ? label_width : name;
-        role = role_width > role ? role_width : role;
-    }
-    if (role > 0)
-        role = role > ROLE_COLUMNS_MIN ? role : ROLE_COLUMNS_MIN;
-    if (role > 0 && name + 1 + role > room) {
-        int least = room * 11 / 20;
-        name = name < least ? name : room - 1 - role > least ? room - 1 - role : least;
-        role = room - 1 - name < ROLE_COLUMNS_MIN ? 0 : room - 1 - name;
-    }
-    *ret_name = name < room ? name : room;
-    *ret_role = role;
-}
-
-static int print_threads(const struct report *report) {
-    const struct page *page = &report->page;
-    uint32_t count;
-    const struct model_thread *threads = model_threads(report->model, &count);
-    char text[WORDS_BYTES];
-    if (count == 0)
-        return 0;
-    uint32_t *order = thread_order(report->model);
-    if (!order)
-        return -ENOMEM;
-    int name_width, role_width;
-    name_columns(report, threads, order, count, &name_width, &role_width);
-    bool with_role = role_width > 0;
-    char name[LINE_BYTES];
-    page_heading(&report->page, "Threads");
-    page_column(page, name_width, "name");
-    if (with_role)
-        page_column(page, role_width + 1, " role");
-    page_column(page, -LIFE_COLUMNS, "life");
-    for (size_t s = 0; s < STATE_COLUMN_COUNT; s++)
-        page_column(page, -STATE_COLUMNS[s].width, STATE_COLUMNS[s].title);
-    putc('\n', page->file);
-    for (uint32_t i = 0; i < count && i < THREADS_SHOWN; i++) {
-        const struct model_thread *thread = &threads[order[i]];
-        uint64_t life = thread->end - thread->start;
-        page_cut_name(thread->label, (unsigned)name_width, name, sizeof(name));
-        page_column(page, name_width, name);
-        if (with_role) {
-            putc(' ', page->file);
-            page_cut_name(role_beside(thread), (unsigned)role_width, name, sizeof(name));
-            page_column(page, role_width, name);
-        }
-        page_column(page, -LIFE_COLUMNS, words_time(life, text, sizeof(text)));
-        for (size_t s = 0; s < STATE_COLUMN_COUNT; s++) {
-            enum model_state state = STATE_COLUMNS[s].state;
-            bool known = state != MODEL_RUNNING || thread->cpu_ns > 0;
-            page_column(page, -STATE_COLUMNS[s].width,
-                        known ? words_share(thread->states_ns[state], life, text, sizeof(text)) : "-");
-        }
-        putc('\n', page->file);
-    }
-    if (count > THREADS_SHOWN)
-        fprintf(page->file, "and %s more threads that waited less\n",
-                words_count(count - THREADS_SHOWN, text, sizeof(text)));
-    free(order);
-    return 0;
-}
-
 static const char *const LOSS_WORDS[LOSS_REASON_COUNT] = {
     [LOSS_RING_FULL] = "ring full",        [LOSS_NO_SLOT] = "no thread slot",
     [LOSS_NESTED] = "in a signal handler", [LOSS_TOO_LONG] = "too long",
@@ -162,7 +70,8 @@ static void print_fact(const struct report *report, const char *label, const cha
     if (strlen(whole) <= column.width)
         fprintf(column.file, "%s\n", whole);
     else {
-        fprintf(column.file, "%s\n", label);
+        if (label[0] != '\0')
+            fprintf(column.file, "%s\n", label);
         page_wrapped(&column, PAGE_PLAIN, FACT_INDENT, 0, line);
     }
 }
@@ -193,22 +102,24 @@ static const struct {
 };
 #define STACK_WORDS_COUNT (sizeof(STACK_WORDS) / sizeof(STACK_WORDS[0]))
 
-static void print_stacks(const struct report *report) {
+/* Whose: "taken", or by whom. */
+static void print_stacks(const struct report *report, const char *label, const char *whose,
+                         uint64_t (*ends)(const struct model *, enum model_stack_end)) {
     const struct model *model = report->model;
     char text[WORDS_BYTES], line[LINE_BYTES];
-    uint64_t truncated = model_stack_ends(model, MODEL_STACK_TRUNCATED);
-    uint64_t unknown = model_stack_ends(model, MODEL_STACK_UNKNOWN), short_ones = 0;
+    uint64_t truncated = ends(model, MODEL_STACK_TRUNCATED);
+    uint64_t unknown = ends(model, MODEL_STACK_UNKNOWN), short_ones = 0;
     for (size_t i = 0; i < STACK_WORDS_COUNT; i++)
-        short_ones += model_stack_ends(model, STACK_WORDS[i].end);
-    uint64_t taken = model_stack_ends(model, MODEL_STACK_COMPLETE) + truncated + short_ones;
+        short_ones += ends(model, STACK_WORDS[i].end);
+    uint64_t taken = ends(model, MODEL_STACK_COMPLETE) + truncated + short_ones;
     if (taken + unknown == 0)
         return;
-    snprintf(line, sizeof(line), "%s taken, ", words_count(taken, text, sizeof(text)));
+    snprintf(line, sizeof(line), "%s %s, ", words_count(taken, text, sizeof(text)), whose);
     page_append(line, sizeof(line), "%s%s before the thread's start",
                 short_ones ? words_count(short_ones, text, sizeof(text)) : "none",
                 short_ones > 1 ? " end" : " ends");
     for (size_t i = 0, shown = 0; i < STACK_WORDS_COUNT; i++) {
-        uint64_t count = model_stack_ends(model, STACK_WORDS[i].end);
+        uint64_t count = ends(model, STACK_WORDS[i].end);
         if (count > 0)
             page_append(line, sizeof(line), "%s%s %s", shown++ ? ", " : ": ",
                         words_count(count, text, sizeof(text)), STACK_WORDS[i].where);
@@ -218,12 +129,26 @@ static void print_stacks(const struct report *report) {
                     words_count(truncated, text, sizeof(text)), STACK_FRAMES_MAX);
     if (unknown > 0)
         page_append(line, sizeof(line), "; %s unknown", words_count(unknown, text, sizeof(text)));
-    print_fact(report, "stacks", line);
+    print_fact(report, label, line);
+}
+
+static void print_schedule(const struct report *report) {
+    const struct model_info *info = model_info(report->model);
+    char text[WORDS_BYTES], line[LINE_BYTES];
+    if (info->stretches + info->stretches_lost + info->samples == 0)
+        return;
+    snprintf(line, sizeof(line), "%s times off a CPU, ", words_count(info->stretches, text, sizeof(text)));
+    page_append(line, sizeof(line), "%s lost",
+                info->stretches_lost ? words_count(info->stretches_lost, text, sizeof(text)) : "none");
+    page_append(line, sizeof(line), "; %s samples on one", words_count(info->samples, text, sizeof(text)));
+    print_fact(report, "schedule", line);
+    print_stacks(report, "", "stacks", model_kernel_stack_ends);
 }
 
 static void print_overhead(const struct report *report) {
     const struct model_cost *cost = model_cost(report->model);
-    uint64_t events = model_info(report->model)->events;
+    const struct model_info *info = model_info(report->model);
+    uint64_t events = info->events + info->stretches + info->samples;
     char text[WORDS_BYTES], line[LINE_BYTES];
     snprintf(line, sizeof(line), "agent %s", words_time(cost->agent_ns, text, sizeof(text)));
     if (cost->target_cpu_ns > 0)
@@ -297,12 +222,13 @@ int report_text_print(const struct model *model, FILE *file, const struct report
     else
         print_idle_sum(&report);
     text_regions(&report);
-    int rc = print_threads(&report);
+    int rc = text_threads(&report);
     if (rc < 0)
         return rc;
     page_heading(&report.page, "How far to trust it");
     print_losses(&report);
-    print_stacks(&report);
+    print_stacks(&report, "stacks", "taken", model_stack_ends);
+    print_schedule(&report);
     print_overhead(&report);
     print_damage(&report);
     print_environment(&report);

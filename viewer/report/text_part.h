@@ -26,4 +26,7 @@ void text_uncontended(const struct report *report);
 /* The regions that the program marked, worst first; nothing where it marked none. */
 void text_regions(const struct report *report);
 
+/* All threads, where their time went, and of the worst what kept them from running. Returns 0 or -ENOMEM. */
+int text_threads(const struct report *report);
+
 #endif

@@ -27,10 +27,15 @@ static void print_region_numbers(const struct report *report, const struct model
     static const struct {
         enum model_state state;
         const char *words;
-    } PARTS[] = {{MODEL_LOCK_WAIT, "lock wait"}, {MODEL_BLOCKED, "blocked"}, {MODEL_IDLE, "idle"}};
+    } PARTS[] = {{MODEL_LOCK_WAIT, "lock wait"},
+                 {MODEL_BLOCKED, "blocked"},
+                 {MODEL_IDLE, "idle"},
+                 {MODEL_RUNNABLE, "without a CPU"}};
     line[0] = '\0';
     for (size_t i = 0; i < sizeof(PARTS) / sizeof(PARTS[0]); i++) {
         uint64_t ns = kind->states_ns[PARTS[i].state];
+        if (ns == 0 && PARTS[i].state == MODEL_RUNNABLE)
+            continue;
         page_append(line, sizeof(line), "%s%s ", i ? ", " : "of this ",
                     words_share(ns, kind->total, text, sizeof(text)));
         page_append(line, sizeof(line), "%s", PARTS[i].words);

@@ -7,7 +7,8 @@
 
 const LOSSES = ['ring_full', 'no_slot', 'nested', 'too_long', 'held_deep', 'corrupt', 'collector'];
 const STACKS_INCOMPLETE = ['no_information', 'no_rule', 'unreadable'];
-const STATES = ['running', 'lock_wait', 'blocked', 'idle', 'unknown'];
+const STATES = ['running', 'runnable', 'lock_wait', 'blocked', 'idle', 'unknown'];
+const OFF_CPU = ['io', 'page_fault', 'sleep', 'poll', 'futex', 'stopped', 'other'];
 const KINDS = ['mutex', 'rwlock', 'condition', 'barrier', 'spin', 'semaphore', 'join', 'sleep', 'poll', 'unknown'];
 
 const number = (value) => (Number.isSafeInteger(value) && value >= 0 ? null : 'is no integer of 0 or more');
@@ -61,7 +62,18 @@ const PROCESS = object({
 const THREAD = object({
   pid: number, tid: number, name: string, role: text, start_ns: number, end_ns: number, cpu_ns: number,
   states_ns: all(STATES, number), lost: number,
+  /* From the scheduler: all of these or none. */
+  off_cpu_ns: optional(all(OFF_CPU, number)),
+  off_cpu_calls: optional(list(object({ kind: oneOf(OFF_CPU), call: nullable(text), ns: number, count: number }))),
+  run_queue: optional(object({
+    delay_ns: number, worst_ns: number,
+    ran_instead: list(object({ name: text, tid: nullable(number), ns: number, count: number })),
+  })),
+  switches: optional(all(['voluntary', 'preempted'], number)),
+  woken_by: optional(list(object({ name: text, tid: nullable(number), ns: number, count: number, stack: list(text) }))),
+  schedule: optional(all(['begin_ns', 'end_ns', 'lost', 'lost_ns'], number)),
 });
+const SCHEDULE = ['off_cpu_ns', 'off_cpu_calls', 'run_queue', 'switches', 'woken_by', 'schedule'];
 const stackSide = (key) => list(object({ [key]: number, count: number, idle_ns: number, stack: list(text) }));
 const LOCK = object({
   id: number, pid: number, name: text, kind: oneOf(KINDS), site: nullable(site), file: nullable(text),
@@ -70,12 +82,18 @@ const LOCK = object({
   wait_ns: all(['total', 'max', 'p50', 'p99', 'idle', 'counted'], number), waits: number, open_waits: number,
   brief_waits: all(['count', 'ns'], number),
   hold_ns: object({ total: number, max: number, estimated: boolean }),
+  holder_states_ns: optional(all([...STATES, 'handing_over'], number)),
+  holder_doings: optional(list(object({
+    state: oneOf(STATES), lock_id: nullable(number), lock: nullable(text), kind: nullable(oneOf(OFF_CPU)),
+    call: nullable(text), ns: number,
+  }))),
   waiters: stackSide('wait_ns'), holders: stackSide('blame_ns'),
 });
 const REGION = object({
   name: text, count: number, open: number, threads: number,
-  ns: all(['total', 'mean', 'p50', 'p99', 'max'], number), waited_ns: all(['lock_wait', 'blocked', 'idle'], number),
+  ns: all(['total', 'mean', 'p50', 'p99', 'max'], number), waited_ns: all(['lock_wait', 'blocked', 'idle', 'runnable'], number),
 });
+const STACKS = object({ complete: number, truncated: number, unknown: number, incomplete: all(STACKS_INCOMPLETE, number) });
 const REPORT = object({
   version: (value) => (value === 1 ? null : 'is not 1'),
   verdict: text,
@@ -86,7 +104,8 @@ const REPORT = object({
   locks: list(LOCK),
   regions: list(REGION),
   loss: object({ emitted: number, stored: number, dropped: all(LOSSES, number) }),
-  stacks: object({ complete: number, truncated: number, unknown: number, incomplete: all(STACKS_INCOMPLETE, number) }),
+  stacks: STACKS,
+  kernel: optional(object({ off_cpu: number, off_cpu_lost: number, samples: number, stacks: STACKS })),
   overhead: all(['target_cpu_ns', 'agent_ns', 'agent_setup_ns', 'agent_slow_paths', 'collector_cpu_ns', 'file_bytes', 'events'], number),
   trace: object({
     state: oneOf(['recording', 'complete', 'stopped']), stop_errno: number, begin_ns: number, end_ns: number,
@@ -110,6 +129,22 @@ function checkThread(thread, path) {
   const sum = STATES.reduce((total, state) => total + thread.states_ns[state], 0);
   const life = thread.end_ns - thread.start_ns;
   if (sum !== life) fail(`${path}.states_ns`, `add up to ${sum}, but its life is ${life}`);
+  const told = SCHEDULE.filter((name) => name in thread);
+  if (told.length !== 0 && told.length !== SCHEDULE.length) fail(path, `has of the schedule only ${told}`);
+  if (told.length > 0) checkSchedule(thread, path);
+}
+
+const sumOf = (rows) => rows.reduce((total, row) => total + row.ns, 0);
+
+function checkSchedule(thread, path) {
+  const { delay_ns: delay, worst_ns: worst, ran_instead: ran } = thread.run_queue;
+  if (sumOf(ran) !== delay || worst > delay) fail(`${path}.run_queue`, 'does not add up');
+  if (thread.schedule.end_ns > 0 && delay !== thread.states_ns.runnable) fail(`${path}.run_queue.delay_ns`, 'is not what is runnable');
+  for (const kind of OFF_CPU)
+    if (sumOf(thread.off_cpu_calls.filter((call) => call.kind === kind)) !== thread.off_cpu_ns[kind])
+      fail(`${path}.off_cpu_calls`, `do not add up for ${kind}`);
+  for (const rows of ['off_cpu_calls', 'woken_by']) descending(`${path}.${rows}`, thread[rows].map((row) => row.ns));
+  descending(`${path}.run_queue.ran_instead`, ran.map((row) => row.ns));
 }
 
 function checkLock(lock, path) {
@@ -119,6 +154,11 @@ function checkLock(lock, path) {
   if (lock.contended > lock.acquisitions) fail(`${path}.contended`, 'is more than all acquisitions');
   if (lock.kind !== 'rwlock' && 'read_acquisitions' in lock) fail(`${path}.read_acquisitions`, 'but it is no rwlock');
   if ((lock.file === null) !== (lock.site === null)) fail(`${path}.site`, 'and file disagree');
+  if ('holder_states_ns' in lock) {
+    const meanwhile = Object.values(lock.holder_states_ns).reduce((sum, ns) => sum + ns, 0);
+    if (meanwhile !== total - idle) fail(`${path}.holder_states_ns`, `add up to ${meanwhile}, not ${total - idle}`);
+    descending(`${path}.holder_doings`, lock.holder_doings.map((row) => row.ns));
+  }
   descending(`${path}.waiters`, lock.waiters.map((row) => row.wait_ns));
   descending(`${path}.holders`, lock.holders.map((row) => row.blame_ns));
   for (const [side, key] of [['waiters', 'wait_ns'], ['holders', 'blame_ns']]) {
