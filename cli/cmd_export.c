@@ -21,7 +21,10 @@ static const struct cli_option OPTIONS[] = {
     {"format", 'f', CLI_OPTION_TEXT, offsetof(struct export_values, format), "FORMAT",
      "svg (a flame graph, the default) or folded (stacks, a line each)", NULL},
     {"kind", 0, CLI_OPTION_TEXT, offsetof(struct export_values, kind), "KIND",
-     "wait: by who waited (the default); blame: by who held", NULL},
+     "wait: by who waited (the default); blame: by who held; cpu, offcpu, offwake: what ran, what did not, "
+     "who "
+     "woke it",
+     NULL},
     {"inverted", 0, CLI_OPTION_FLAG, offsetof(struct export_values, inverted), NULL,
      "draw from the top down (icicle)", NULL},
     {"idle", 0, CLI_OPTION_FLAG, offsetof(struct export_values, idle), NULL,
@@ -31,6 +34,18 @@ static const struct cli_option OPTIONS[] = {
     {"force", 0, CLI_OPTION_FLAG, offsetof(struct export_values, force), NULL, "overwrite FILE", NULL},
     {0},
 };
+
+/* There is nothing of the kind: says why. */
+static void say_nothing(const struct model *model, const char *trace, const struct export_options *options) {
+    const struct model_info *info = model_info(model);
+    uint64_t told = options->kind == MODEL_TREE_CPU ? info->samples : info->stretches;
+    if (options->kind >= MODEL_TREE_CPU && told == 0)
+        cli_say("%s: nothing %s: it was recorded without the kernel's part", trace,
+                options->kind == MODEL_TREE_CPU ? "was sampled on a CPU" : "is known from the scheduler");
+    else
+        cli_say("%s: nothing waited%s", trace,
+                options->filter.include_idle ? "" : "; --idle includes waiting for work, joins and sleeps");
+}
 
 /* waitscope.ledger.42.trace becomes waitscope.ledger.42.wait.svg beside it. */
 static void output_name(const char *trace, const char *kind, const char *extension, char ret_name[PATH_MAX]) {
@@ -62,8 +77,7 @@ static int export_write(const struct model *model, const char *trace, const stru
     if (status == -EPIPE && to_stdout)
         return CLI_EXIT_DONE;
     if (status == -ENODATA) {
-        cli_say("%s: nothing waited%s", trace,
-                values->idle ? "" : "; --idle includes waiting for work, joins and sleeps");
+        say_nothing(model, trace, options);
         return CLI_EXIT_FAILED;
     }
     if (status < 0) {

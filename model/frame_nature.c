@@ -60,8 +60,8 @@ static const struct frame_rule {
 
 /* Base names of shared objects whose frames are never the program's own. */
 static const char *const LIBRARY_PREFIXES[] = {
-    "libc.so",   "libc-2.",      "libpthread",  "ld-linux",   "libstdc++.so",
-    "libc++.so", "libc++abi.so", "libgcc_s.so", "linux-vdso",
+    "[kernel",      "libc.so",   "libc-2.",      "libpthread",  "ld-linux",
+    "libstdc++.so", "libc++.so", "libc++abi.so", "libgcc_s.so", "linux-vdso",
 };
 
 #define AGENT_MODULE "libwaitscope-agent.so"

@@ -329,7 +329,7 @@ enum model_tree_kind {
                            top */
     MODEL_TREE_COUNT
 };
-/* The trees of the scheduler's know no locks: lock is for WAIT and BLAME. */
+/* What CPU, OFFCPU and OFFWAKE are drawn from knows no locks: theirs is MODEL_NONE. */
 struct model_tree_filter {
     bool include_idle;              /* of CPU: no matter */
     uint32_t process, thread, lock; /* MODEL_NONE: any */

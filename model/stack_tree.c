@@ -1,41 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Stack trees: stacks merged from the root, with the lock's name as a leaf below each. The path of a
- * stack is walked once, however many waits it has.
+ * stack is walked once, however many waits it has. Those of the scheduler's are drawn in schedule_tree.c.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/internal.h"
-
-struct model_tree {
-    struct arena arena;
-    struct model_tree_node *nodes;
-    uint32_t count;
-};
-
-struct tree_draft {
-    const struct model *model;
-    enum model_tree_kind kind;
-    struct model_tree *tree;
-    struct model_tree_node *nodes; /* in the order they were made: a parent before its children */
-    uint32_t count, room;
-    struct hash_set children;
-    uint32_t *path_node; /* by stack: the node of its leaf frame, MODEL_NONE not made yet */
-    struct {
-        const char *name, *text;
-    } * labels; /* one for each different lock name */
-    uint32_t label_count, label_room;
-    struct hash_set label_set;
-    struct blame_space blame;
-};
-
-struct child_key {
-    uint32_t parent;
-    const struct model_frame *frame;
-    const char *label;
-};
+#include "model/tree_draft.h"
 
 static bool child_equal(const void *context, uint32_t index, const void *key) {
     const struct model_tree_node *have = &((const struct tree_draft *)context)->nodes[index];
@@ -43,7 +15,7 @@ static bool child_equal(const void *context, uint32_t index, const void *key) {
     return have->parent == wanted->parent && have->frame == wanted->frame && have->label == wanted->label;
 }
 
-static int node_get(struct tree_draft *draft, const struct child_key *key, uint32_t *ret_node) {
+int draft_node(struct tree_draft *draft, const struct child_key *key, uint32_t *ret_node) {
     uint64_t hash = hash_mix(hash_mix((uintptr_t)key->frame ^ (uintptr_t)key->label) ^ key->parent);
     uint32_t index = hash_set_find(&draft->children, hash, child_equal, draft, key);
     if (index == UINT32_MAX) {
@@ -64,15 +36,22 @@ static int node_get(struct tree_draft *draft, const struct child_key *key, uint3
     return 0;
 }
 
+/* What a name is told with, at the end of a path. */
+static const char *const LABEL_PREFIXES[MODEL_TREE_COUNT] = {[MODEL_TREE_WAIT] = "wait: ",
+                                                             [MODEL_TREE_BLAME] = "blocks: ",
+                                                             [MODEL_TREE_CPU] = "",
+                                                             [MODEL_TREE_OFFCPU] = "off-CPU: ",
+                                                             [MODEL_TREE_OFFWAKE] = "woken by: "};
+
 static bool label_equal(const void *context, uint32_t index, const void *key) {
     return ((const struct tree_draft *)context)->labels[index].name == key;
 }
 
-static int label_get(struct tree_draft *draft, const char *name, const char **ret_label) {
+int draft_label(struct tree_draft *draft, const char *name, const char **ret_label) {
     uint64_t hash = hash_mix((uintptr_t)name);
     uint32_t index = hash_set_find(&draft->label_set, hash, label_equal, draft, name);
     if (index == UINT32_MAX) {
-        const char *before = draft->kind == MODEL_TREE_WAIT ? "wait: " : "blocks: ";
+        const char *before = LABEL_PREFIXES[draft->kind];
         char *text = arena_alloc(&draft->tree->arena, strlen(before) + strlen(name) + 1);
         int rc = text ? array_reserve(&draft->labels, draft->label_count, &draft->label_room,
                                       sizeof(*draft->labels))
@@ -90,7 +69,8 @@ static int label_get(struct tree_draft *draft, const char *name, const char **re
     return 0;
 }
 
-static int path_get(struct tree_draft *draft, uint32_t stack_index, uint32_t *ret_node) {
+int draft_path(struct tree_draft *draft, uint32_t stack_index, uint32_t *ret_node) {
+    stack_index = stack_index == MODEL_NONE ? draft->model->unknown_stack : stack_index;
     if (draft->path_node[stack_index] == MODEL_NONE) {
         const struct model_stack *stack = &draft->model->stacks[stack_index];
         uint32_t outermost = stack->frame_count, node = 0;
@@ -98,7 +78,7 @@ static int path_get(struct tree_draft *draft, uint32_t stack_index, uint32_t *re
             outermost--;
         for (uint32_t i = outermost; i-- > 0;) {
             struct child_key key = {.parent = node, .frame = stack->frames[i]};
-            int rc = node_get(draft, &key, &node);
+            int rc = draft_node(draft, &key, &node);
             if (rc < 0)
                 return rc;
         }
@@ -111,11 +91,11 @@ static int path_get(struct tree_draft *draft, uint32_t stack_index, uint32_t *re
 static int draft_add(struct tree_draft *draft, uint32_t lock, uint32_t stack, uint64_t ns, uint64_t count) {
     struct child_key key = {0};
     uint32_t node;
-    int rc = path_get(draft, stack, &key.parent);
+    int rc = draft_path(draft, stack, &key.parent);
     if (rc == 0)
-        rc = label_get(draft, draft->model->locks[lock].name, &key.label);
+        rc = draft_label(draft, draft->model->locks[lock].name, &key.label);
     if (rc == 0)
-        rc = node_get(draft, &key, &node);
+        rc = draft_node(draft, &key, &node);
     if (rc < 0)
         return rc;
     draft->nodes[node].self_ns += ns;
@@ -141,8 +121,7 @@ static int draft_one_lock(struct tree_draft *draft, uint32_t lock, const struct 
         const struct model_wait *wait = &model->waits[i];
         if (!wait_matches(model, filter, wait))
             continue;
-        uint32_t stack = wait->stack == MODEL_NONE ? model->unknown_stack : wait->stack;
-        int rc = draft_add(draft, lock, stack, wait->end - wait->begin, 1);
+        int rc = draft_add(draft, lock, wait->stack, wait->end - wait->begin, 1);
         if (rc < 0)
             return rc;
     }
@@ -228,20 +207,23 @@ int model_tree_build(const struct model *model, enum model_tree_kind kind,
     struct tree_draft draft = {.model = model, .kind = kind};
     struct child_key root = {.parent = MODEL_NONE};
     uint32_t root_node;
+    bool of_scheduler = kind >= MODEL_TREE_CPU;
     if ((filter->process != MODEL_NONE && filter->process >= model->process_count) ||
         (filter->thread != MODEL_NONE && filter->thread >= model->thread_count) ||
-        (filter->lock != MODEL_NONE && filter->lock >= model->lock_count))
+        (filter->lock != MODEL_NONE && (filter->lock >= model->lock_count || of_scheduler)))
         return -EINVAL;
 
     int rc = -ENOMEM;
     draft.tree = calloc(1, sizeof(*draft.tree));
     draft.path_node = malloc((size_t)model->stack_count * sizeof(*draft.path_node));
-    if (!draft.tree || !draft.path_node || node_get(&draft, &root, &root_node) < 0)
+    if (!draft.tree || !draft.path_node || draft_node(&draft, &root, &root_node) < 0)
         goto cleanup;
     memset(draft.path_node, 0xff, (size_t)model->stack_count * sizeof(*draft.path_node));
     uint32_t from = filter->lock == MODEL_NONE ? 0 : filter->lock;
-    uint32_t to = filter->lock == MODEL_NONE ? model->lock_count : filter->lock + 1;
-    rc = 0;
+    uint32_t to = of_scheduler ? 0 : filter->lock == MODEL_NONE ? model->lock_count : filter->lock + 1;
+    rc = of_scheduler ? schedule_tree_draw(&draft, filter) : 0;
+    if (rc < 0)
+        goto cleanup;
     for (uint32_t lock = from; lock < to; lock++)
         if ((rc = draft_one_lock(&draft, lock, &waits)) < 0)
             goto cleanup;

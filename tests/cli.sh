@@ -8,6 +8,7 @@ set -uo pipefail
 export LC_ALL=C
 waitscope=$(realpath "$1")
 program=$(realpath "$2")
+seed=$(realpath "$(dirname "$0")")/fuzz/corpus/trace_reader/small.trace # without the kernel's part
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder" || exit 1
@@ -108,6 +109,9 @@ complains 1 'File exists' "$waitscope" export
 expect 0 '' '*wrote*' "$waitscope" export --force
 expect 0 '' '*wrote ledger.blame.folded*' "$waitscope" export -f folded --kind blame ledger.trace
 expect 0 '* [0-9]*' '' "$waitscope" export -f folded -o - ledger.trace
+for kind in cpu offcpu offwake; do
+    complains 1 "recorded without the kernel's part" "$waitscope" export -o - --kind $kind "$seed"
+done
 echo precious >kept
 complains 1 'kept: File exists' "$waitscope" export -o kept ledger.trace
 complains 1 'not a waitscope trace' "$waitscope" export --force -o kept foreign

@@ -21,10 +21,13 @@ int main(void) {
     enum model_tree_kind kind = MODEL_TREE_WAIT;
     CHECK_EQ_INT(export_kind_find("blame", &kind), 0);
     CHECK_EQ_INT(kind, MODEL_TREE_BLAME);
-    CHECK_EQ_INT(export_kind_find("cpu", &kind), -EINVAL);
+    CHECK_EQ_INT(export_kind_find("CPU", &kind), -EINVAL);
     CHECK_EQ_INT(kind, MODEL_TREE_BLAME);
-    CHECK_EQ_INT(export_kind_find("wait", &kind), 0);
-    CHECK_EQ_INT(kind, MODEL_TREE_WAIT);
+    static const char *const NAMES[MODEL_TREE_COUNT] = {"wait", "blame", "cpu", "offcpu", "offwake"};
+    for (unsigned i = 0; i < MODEL_TREE_COUNT; i++) {
+        CHECK_EQ_INT(export_kind_find(NAMES[i], &kind), 0);
+        CHECK_EQ_INT(kind, i);
+    }
 
     struct export_options options = EXPORT_OPTIONS_DEFAULT;
     CHECK(options.filter.process == MODEL_NONE && options.filter.thread == MODEL_NONE &&

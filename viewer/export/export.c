@@ -21,8 +21,8 @@ static const struct {
     const char *name;
     enum model_tree_kind kind;
 } KINDS[] = {
-    {"wait", MODEL_TREE_WAIT},
-    {"blame", MODEL_TREE_BLAME},
+    {"wait", MODEL_TREE_WAIT},     {"blame", MODEL_TREE_BLAME},     {"cpu", MODEL_TREE_CPU},
+    {"offcpu", MODEL_TREE_OFFCPU}, {"offwake", MODEL_TREE_OFFWAKE},
 };
 
 const struct export_format *export_format_find(const char *name) {

@@ -33,8 +33,9 @@ struct export_format {
     const char *description; /* one line for --help */
     /*
      * Writes everything and flushes, but does not close the file; any FILE that is open for writing
-     * will do, a pipe too. Returns 0; -ENODATA where nothing was waited for in the selection (then
-     * nothing was written); -EINVAL where an index of the filter is out of range; -ENOMEM; or
+     * will do, a pipe too. Returns 0; -ENODATA where there is nothing of the kind in the selection (then
+     * nothing was written); -EINVAL where an index of the filter is out of range, or a lock is given and
+     * the kind knows none; -ENOMEM; or
      * -errno of the first write that failed. What was written before a failure stays.
      */
     int (*write)(const struct model *model, const struct export_options *options, FILE *file);
@@ -46,7 +47,8 @@ extern const struct export_format export_formats[];
 /* NULL if there is no such format. */
 const struct export_format *export_format_find(const char *name);
 
-/* "wait" and "blame", as in `export --kind NAME`: 0, or -EINVAL and ret_kind is untouched. */
+/* "wait", "blame", "cpu", "offcpu" and "offwake", as in `export --kind NAME`: 0, or -EINVAL and ret_kind is
+ * untouched. */
 int export_kind_find(const char *name, enum model_tree_kind *ret_kind);
 
 #endif

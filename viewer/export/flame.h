@@ -27,7 +27,7 @@ struct export_flame {
 int folded_write(const struct export_flame *flame, FILE *file);
 int svg_write(const struct export_flame *flame, FILE *file);
 
-/* True where nobody waited: an empty picture would say nothing. */
+/* True where there is no time to show: an empty picture would say nothing. */
 static inline bool export_flame_is_empty(const struct export_flame *flame) {
     return flame->node_count == 0 || flame->nodes[0].total_ns == 0;
 }

@@ -4,7 +4,7 @@
  * PAGE pixels; the script then fits it to the window. What the script needs of a frame is in its
  * markup:
  *
- *   <g class="a3" data-t="begin,total,self,waits,row" data-l="file.c:12">
+ *   <g class="a3" data-t="begin,total,self,count,row" data-l="file.c:12">
  *     <title>function (file.c:12)
  *     module, path/file.c:12
  *     1.23 ms, 4.5 % of all, 7 waits</title><rect/><text/></g>
@@ -43,10 +43,18 @@
 
 static const struct {
     const char *title, *reading, *waited;
-} KINDS[] = {
-    [MODEL_TREE_WAIT] = {"Lock wait by waiter", "The width is the time waited", "waited"},
+    const char *unit;  /* what is counted; its plural has an s */
+    const char *label; /* what the synthetic nodes are */
+} KINDS[MODEL_TREE_COUNT] = {
+    [MODEL_TREE_WAIT] = {"Lock wait by waiter", "The width is the time waited", "waited", "wait", "lock"},
     [MODEL_TREE_BLAME] = {"Blame: who made others wait", "The width is the time that others waited for it",
-                          "waited by others"},
+                          "waited by others", "wait", "lock"},
+    [MODEL_TREE_CPU] = {"On a CPU", "The width is the time on a CPU, by samples", "on a CPU", "sample", ""},
+    [MODEL_TREE_OFFCPU] = {"Off the CPU", "The width is the time on no CPU", "off the CPU", "pause",
+                           "what for"},
+    [MODEL_TREE_OFFWAKE] = {"Off the CPU, and who ended it",
+                            "The width is the time blocked; above the line, upside down, who ended it",
+                            "blocked", "wake-up", "woken by"},
 };
 
 static void put_escaped_character(struct output *out, uint32_t character) {
@@ -140,7 +148,7 @@ static const char *plural(uint64_t count) {
 }
 
 static void put_frame_title(struct output *out, const struct model_tree_node *node, const char *name,
-                            const struct svg_frame *frame, uint64_t whole) {
+                            const struct svg_frame *frame, uint64_t whole, const char *unit) {
     const struct model_frame *source = node->label || frame->merged > 0 ? NULL : node->frame;
     const char *file = frame->merged > 0 ? NULL : node_file(node);
     char time[TEXT_TIME_BYTES], share[TEXT_SHARE_BYTES];
@@ -167,7 +175,7 @@ static void put_frame_title(struct output *out, const struct model_tree_node *no
     text_share(frame->total, whole, share);
     output_format(out, "\n%s, ", time);
     put_escaped(out, share);
-    output_format(out, " of all, %" PRIu64 " wait%s</title>", frame->count, plural(frame->count));
+    output_format(out, " of all, %" PRIu64 " %s%s</title>", frame->count, unit, plural(frame->count));
 }
 
 static void put_frame(struct output *out, const struct export_flame *flame, const struct svg_layout *layout,
@@ -197,7 +205,7 @@ static void put_frame(struct output *out, const struct export_flame *flame, cons
         output_text(out, "\"");
     }
     output_text(out, ">");
-    put_frame_title(out, node, name, frame, whole);
+    put_frame_title(out, node, name, frame, whole, KINDS[flame->kind].unit);
 
     double scale = (double)(PAGE - 2 * MARGIN) / (double)whole;
     double x = MARGIN + (double)frame->begin * scale, width = (double)frame->total * scale;
@@ -231,7 +239,7 @@ static void put_legend(struct output *out, const struct export_flame *flame,
     for (unsigned i = 0; i < SVG_CATEGORY_COUNT; i++) {
         if (!present[i] || i == SVG_ROOT)
             continue;
-        const char *name = svg_category_name(i);
+        const char *name = i == SVG_LABEL ? KINDS[flame->kind].label : svg_category_name(i);
         char class_name[SVG_CLASS_BYTES];
         svg_class_name(i, "", class_name);
         output_format(out, "<g class=\"%s\" transform=\"translate(", class_name);
@@ -268,7 +276,7 @@ static void put_header(struct output *out, const struct export_flame *flame,
     text_time(root->total_ns, time);
     output_format(out, "<text id=\"totals\" x=\"%u\" y=\"74\"><tspan class=\"strong\">%s %s</tspan><tspan>",
                   MARGIN, time, KINDS[flame->kind].waited);
-    output_format(out, " in %" PRIu64 " wait%s", root->count, plural(root->count));
+    output_format(out, " in %" PRIu64 " %s%s", root->count, KINDS[flame->kind].unit, plural(root->count));
     if (flame->duration_ns > 0) {
         text_time(flame->duration_ns, time);
         output_format(out, ", during %s of recording", time);
@@ -322,9 +330,9 @@ int svg_write(const struct export_flame *flame, FILE *file) {
                   "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n"
                   "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%u\" height=\"%u\" viewBox=\"0 0 %u %u\""
                   " data-total=\"%" PRIu64 "\" data-header=\"%u\" data-margin=\"%u\" data-indent=\"%u\""
-                  " data-upward=\"%d\">\n<title>",
+                  " data-upward=\"%d\" data-unit=\"%s\">\n<title>",
                   PAGE, height, PAGE, height, flame->nodes[0].total_ns, HEADER, MARGIN, LABEL_INDENT,
-                  !flame->inverted);
+                  !flame->inverted, KINDS[flame->kind].unit);
     put_escaped(out, flame->title ? flame->title : KINDS[flame->kind].title);
     if (flame->command) {
         output_text(out, ": ");

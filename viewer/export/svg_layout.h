@@ -20,7 +20,7 @@ struct svg_frame {
     uint32_t row;    /* 0: the root */
     uint64_t begin;  /* ns from the left edge of the picture */
     uint64_t total;  /* ns */
-    uint64_t count;  /* waits */
+    uint64_t count;  /* waits, samples ... */
 };
 
 struct svg_layout {

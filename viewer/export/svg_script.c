@@ -211,7 +211,7 @@ const char svg_script[] =
     "  var strong = wrap(frame.full, room, 5), lines = strong.slice();\n"
     "  if (frame.where) lines = lines.concat(wrap(frame.where, room, 2));\n"
     "  lines.push(figures(frame));\n"
-    "  lines.push(count(frame.waits, 'wait') +\n"
+    "  lines.push(count(frame.waits, svg.dataset.unit) +\n"
     "    (frame.waits ? ', ' + time(Math.round(frame.total / frame.waits)) + ' each' : '') +\n"
     "    (frame.self && frame.self < frame.total ? '; ' + time(frame.self) + ' of it here itself' : ''));\n"
     "  tip.textContent = '';\n"
