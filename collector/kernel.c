@@ -88,7 +88,11 @@ static void thread_ended(struct kernel *kernel, struct kernel_thread *thread, co
 
 static void process_execed(struct kernel *kernel, const struct sched_life *life) {
     struct kernel_thread *thread = kernel_thread_find(kernel, life->creator_tid);
+    struct kernel_thread *renamed = kernel_thread_find(kernel, life->header.tid);
     struct kernel_process *process = process_find(kernel, life->header.tgid);
+    /* It has had its new number for a while before the exec is over. */
+    if (renamed && renamed != thread && !renamed->described && !renamed->claimed)
+        kernel_thread_drop(kernel, renamed);
     if (thread)
         thread_ended(kernel, thread, life);
     if (process)
@@ -244,18 +248,39 @@ uint32_t kernel_thread_claim(struct kernel *kernel, struct image *image, uint32_
     return found->thread;
 }
 
-void kernel_thread_described(struct kernel *kernel, struct image *image, uint32_t id) {
-    for (struct kernel_process *process = kernel ? kernel->processes : NULL; process;
-         process = process->next) {
-        for (struct kernel_thread *thread = process->threads; thread && process->image == image;
-             thread = thread->next) {
-            if (thread->thread != id || !thread->claimed)
-                continue;
-            thread->described = true;
-            kernel_rows_flush(kernel, thread);
-            return;
-        }
+static struct kernel_thread *claimed_find(const struct kernel *kernel, const struct image *image,
+                                          uint32_t id) {
+    const struct kernel_process *process = kernel ? kernel->processes : NULL;
+    for (; process; process = process->next) {
+        if (process->image != image)
+            continue;
+        for (struct kernel_thread *thread = process->threads; thread; thread = thread->next)
+            if (thread->thread == id && thread->claimed)
+                return thread;
     }
+    return NULL;
+}
+
+uint64_t kernel_thread_begin(const struct kernel *kernel, const struct image *image, uint32_t id) {
+    const struct kernel_thread *thread = claimed_find(kernel, image, id);
+    return thread ? thread->begin : 0;
+}
+
+uint64_t kernel_image_begin(struct kernel *kernel, const struct image *image) {
+    if (!kernel)
+        return 0;
+    for (struct kernel_process *process = kernel->processes; process; process = process->next)
+        if (process->tgid == (uint32_t)image->real_pid && kernel_image_find(kernel, process) == image)
+            return process->begin;
+    return 0;
+}
+
+void kernel_thread_described(struct kernel *kernel, struct image *image, uint32_t id) {
+    struct kernel_thread *thread = claimed_find(kernel, image, id);
+    if (!thread)
+        return;
+    thread->described = true;
+    kernel_rows_flush(kernel, thread);
 }
 
 void kernel_image_end(struct kernel *kernel, struct image *image) {

@@ -36,6 +36,9 @@ void kernel_tick(struct kernel *kernel);
 /* The id of a thread that its agent tells of, which calls itself tid and said so at start_ns; 0: it is not
  * known here. */
 uint32_t kernel_thread_claim(struct kernel *kernel, struct image *image, uint32_t tid, uint64_t start_ns);
+/* When a claimed thread began, and the program of an image, by the kernel; 0: it does not know. */
+uint64_t kernel_thread_begin(const struct kernel *kernel, const struct image *image, uint32_t thread);
+uint64_t kernel_image_begin(struct kernel *kernel, const struct image *image);
 /* The row of a claimed thread is written. */
 void kernel_thread_described(struct kernel *kernel, struct image *image, uint32_t thread);
 /* The image is about to be freed: all of it that is still to be told is told. */

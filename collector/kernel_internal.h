@@ -74,6 +74,8 @@ void kernel_row_take(struct kernel *kernel, struct kernel_thread *thread, const 
 void kernel_rows_flush(struct kernel *kernel, struct kernel_thread *thread);
 /* Writes its row, and what waited for it. Its process has an image, and no agent tells of it. */
 void kernel_thread_describe(struct kernel *kernel, struct kernel_thread *thread);
+/* It was none of its own after all. Frees it. */
+void kernel_thread_drop(struct kernel *kernel, struct kernel_thread *thread);
 /* Writes its own row where no agent does, what waits, and from when to when all is known. Frees it. */
 void kernel_thread_settle(struct kernel *kernel, struct kernel_thread *thread);
 

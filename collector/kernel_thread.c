@@ -57,6 +57,17 @@ void kernel_thread_forget(struct kernel *kernel, struct kernel_thread *thread) {
     kernel->threads[number - 1] = NULL;
 }
 
+void kernel_thread_drop(struct kernel *kernel, struct kernel_thread *thread) {
+    struct kernel_thread **place = &thread->process->threads;
+    while (*place && *place != thread)
+        place = &(*place)->next;
+    if (*place)
+        *place = thread->next;
+    kernel_thread_forget(kernel, thread);
+    free(thread->rows);
+    free(thread);
+}
+
 static uint32_t thread_id(const struct kernel *kernel, uint32_t tid) {
     const struct kernel_thread *thread = kernel_thread_find(kernel, tid);
     return thread ? thread->thread : 0;

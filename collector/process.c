@@ -62,11 +62,12 @@ void image_describe(struct recording *recording, struct image *image) {
     if (image->real_pid == recording->child)
         recording->child_seen = true;
     recording->agents_seen = true;
+    uint64_t begin = kernel_image_begin(recording->kernel, image);
     struct trace_process row = {
         .id = image->process,
         .pid = (uint32_t)image->pid,
         .parent_pid = header->ppid > 0 ? (uint32_t)header->ppid : 0,
-        .start = image->start_ns,
+        .start = begin && begin < image->start_ns ? begin : image->start_ns,
         .command = command_string(recording, header),
         .exe = trace_writer_string(recording->writer, header->exe, strnlen(header->exe, header->exe_size)),
         .how = how,

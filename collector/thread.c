@@ -65,6 +65,9 @@ static void name_refresh(struct recording *recording, struct image *image, struc
 
 void thread_describe(struct recording *recording, struct image *image, struct slot_view *view) {
     uint64_t start = image_time(recording, image, view->start_ticks, &view->guard);
+    uint64_t begin = kernel_thread_begin(recording->kernel, image, view->thread);
+    if (begin && begin < start)
+        start = begin;
     struct trace_thread row = {
         .id = view->thread,
         .process = image->process,
