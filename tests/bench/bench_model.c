@@ -10,6 +10,7 @@
  *     bench_model [SCENARIO]     only the scenario of this name
  */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,11 +31,14 @@
 static const struct scenario {
     const char *name, *what;
     uint32_t locks, threads, events;
+    bool kernel; /* the scheduler tells of each wait as well: a stretch off a CPU */
 } SCENARIOS[] = {
-    {"few", "4 M events, 6 locks, 16 threads", 6, 16, 4000000},
-    {"thousand", "10 M events, 1000 locks, 64 threads", 1000, 64, 10000000},
-    {"million", "3 M events, 1 M locks, 1000 threads", 1000000, 1000, 3000000},
+    {"few", "4 M events, 6 locks, 16 threads", 6, 16, 4000000, false},
+    {"thousand", "10 M events, 1000 locks, 64 threads", 1000, 64, 10000000, false},
+    {"million", "3 M events, 1 M locks, 1000 threads", 1000000, 1000, 3000000, false},
+    {"kernel", "the thousand, 5 M of them off a CPU", 1000, 64, 10000000, true},
 };
+#define THREADS_MAX 1000
 
 static uint64_t random_state = 88172645463325252ULL;
 
@@ -78,8 +82,24 @@ static void define(struct trace_writer *writer, const struct scenario *scenario)
                                  .first_site = i % STACKS + 1});
 }
 
+/* The waiter's time off its CPU: from its wait's begin, or from its last return if that is later. */
+static void write_stretch(struct trace_writer *writer, uint32_t waiter, uint32_t holder,
+                          const struct trace_wait *wait, uint64_t *last) {
+    uint64_t end = wait->begin + wait->duration, begin = wait->begin > *last ? wait->begin : *last;
+    struct trace_off_cpu stretch = {.begin = begin,
+                                    .duration = end - begin,
+                                    .delay = (end - begin) / 8,
+                                    .cause = TRACE_OFF_ASLEEP,
+                                    .syscall = 203,
+                                    .waker = holder + 1,
+                                    .waker_stack = wait->owner_site,
+                                    .ran = holder + 1};
+    *last = end;
+    row(writer, TRACE_OFF_CPU, waiter + 1, &stretch);
+}
+
 static void write_events(struct trace_writer *writer, const struct scenario *scenario) {
-    uint64_t now = 1000000;
+    uint64_t now = 1000000, last[THREADS_MAX] = {0};
     uint32_t threads = scenario->threads;
     for (uint32_t i = 0; i < scenario->events; i += 2) {
         uint64_t lock = random_below(scenario->locks) + 1;
@@ -102,6 +122,8 @@ static void write_events(struct trace_writer *writer, const struct scenario *sce
                                   .owner_site = release.stack};
         row(writer, TRACE_RELEASE, holder + 1, &release);
         row(writer, TRACE_WAIT, waiter + 1, &wait);
+        if (scenario->kernel)
+            write_stretch(writer, waiter, holder, &wait, &last[waiter]);
         if (i % FLUSH_EVENTS == 0)
             trace_writer_flush(writer);
     }
@@ -114,6 +136,9 @@ static void write_events(struct trace_writer *writer, const struct scenario *sce
                                   .hold_ns = 20000,
                                   .hold_samples = 20,
                                   .contended_hold_ns = 5000});
+    for (uint32_t i = 1; scenario->kernel && i <= threads; i++)
+        row(writer, TRACE_SCHEDULE, 0,
+            &(struct trace_schedule){.thread = i, .begin = 1, .end = now + 1000000});
     row(writer, TRACE_END, 0, &(struct trace_end){.time = now + 1000000, .emitted = scenario->events});
 }
 
@@ -160,7 +185,9 @@ static void measure(const char *path, const struct scenario *scenario) {
         }
         double took = seconds() - begin;
         best = round == 0 || took < best ? took : best;
-        if (model_info(model)->events != scenario->events)
+        const struct model_info *info = model_info(model);
+        if (info->events != scenario->events || info->bad_rows > 0 ||
+            info->stretches != (scenario->kernel ? scenario->events / 2 : 0))
             exit(1);
         model_free(model);
     }
