@@ -201,6 +201,10 @@ static void lives_settle(struct loader *loader, uint64_t recording_end) {
             thread->start = process->start;
         if (!thread->ended)
             thread->end = process->end;
+        /* An agent is done with a thread before the kernel is. */
+        const struct off_known *known = &model->thread_extras[i].known;
+        if (known->end > thread->end && known->begin <= thread->end && known->end <= info->end)
+            thread->end = known->end;
         if (thread->end < thread->start)
             thread->end = thread->start;
     }
