@@ -118,7 +118,7 @@ enum unwind_stepped unwind_step_other(struct unwind_state *state, struct unwind_
             return UNWIND_STUCK;
         state->is_return = false;
         /* The interrupted code may run on another stack than the handler. */
-        *bounds = unwind_bounds_at(stack, state->sp);
+        *bounds = unwind_bounds_interrupted(stack, state->sp);
         return UNWIND_ON;
     }
     case CFI_ROW_END:

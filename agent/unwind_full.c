@@ -277,7 +277,7 @@ static enum unwind_stepped full_step(struct full_state *state, const struct unwi
     if ((caller.known & needed) != needed || cfi.state.rules[CFI_RETURN] == CFI_SAME)
         return UNWIND_STUCK;
     if (cfi.signal_frame)
-        caller.bounds = unwind_bounds_at(stack, caller.values[CFI_RSP]);
+        caller.bounds = unwind_bounds_interrupted(stack, caller.values[CFI_RSP]);
     else if (caller.values[CFI_RSP] < sp)
         return UNWIND_STUCK;
     if (caller.values[CFI_RETURN] == 0)

@@ -61,6 +61,16 @@ static inline struct unwind_bounds unwind_bounds_at(const struct unwind_stack *s
         .low = sp, .high = stack->high, .direct = sp >= stack->low && sp < stack->high};
 }
 
+/* Where a signal interrupted code: what that has taken off its stack still lies in the red zone (System V ABI
+ * AMD64 3.2.2), and between the pops at a function's end rows name words there. */
+#define UNWIND_RED_ZONE_BYTES 128U
+static inline struct unwind_bounds unwind_bounds_interrupted(const struct unwind_stack *stack, uint64_t sp) {
+    struct unwind_bounds bounds = unwind_bounds_at(stack, sp);
+    if (bounds.direct)
+        bounds.low = sp - stack->low > UNWIND_RED_ZONE_BYTES ? sp - UNWIND_RED_ZONE_BYTES : stack->low;
+    return bounds;
+}
+
 bool unwind_word_read_indirect(uint64_t address, uint64_t *ret_word);
 
 static inline bool unwind_word_read(const struct unwind_bounds *bounds, uint64_t address,

@@ -307,6 +307,7 @@ static inline int fake_record_self(const char *const *arguments, const struct co
     for (size_t i = 0; i < 4 && arguments[i]; i++)
         command[i + 1] = (char *)(uintptr_t)arguments[i];
     struct collector_options options = base ? *base : (struct collector_options){0};
+    options.no_kernel = true; /* what is counted here is what a made-up agent tells */
     options.command = command;
     options.listen_fd = -1;
     options.output = output;

@@ -14,7 +14,7 @@ static struct collector_result result;
 
 static int run(char *const *command, const char *output, const char *agent) {
     struct collector_options options = {
-        .command = command, .listen_fd = -1, .output = output, .agent = agent};
+        .no_kernel = true, .command = command, .listen_fd = -1, .output = output, .agent = agent};
     memset(&result, 0, sizeof(result));
     return collector_record(&options, &result);
 }
