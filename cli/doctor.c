@@ -18,10 +18,13 @@
 #include <unistd.h>
 
 #include "collector/collector.h"
+#include "collector/kernel_probes.h"
 #include "collector/output.h"
 #include "collector/symbol.h"
 #include "model/model.h"
 
+/* linux/capability.h */
+#define CAPABILITY_SYS_ADMIN 21
 #define CAPABILITY_PERFMON 38
 #define CAPABILITY_BPF 39
 
@@ -139,7 +142,8 @@ static void agent_look(struct doctor_finding *finding) {
 static void record_look(struct doctor_finding *finding) {
     char folder[PATH_MAX], trace[PATH_MAX + 16], why[256] = "";
     char *command[] = {"true", NULL};
-    struct collector_options options = {.command = command, .listen_fd = -1, .output = trace};
+    struct collector_options options = {
+        .command = command, .listen_fd = -1, .output = trace, .no_kernel = true};
     struct collector_result result = {0};
     struct model *model = NULL;
 
@@ -226,20 +230,65 @@ static void node_look(struct doctor_finding *finding) {
         find(finding, DOCTOR_INFO, "none on the PATH: only needed to record Node programs");
 }
 
-static void probes_look(struct doctor_finding *finding) {
-    char paranoid[32] = "?", line[256];
+static uint64_t capabilities_read(void) {
+    char line[256];
     uint64_t effective = 0;
-    line_read("/proc/sys/kernel/perf_event_paranoid", paranoid, sizeof paranoid);
     FILE *file = fopen("/proc/self/status", "re");
     while (file && fgets(line, sizeof line, file))
         if (sscanf(line, "CapEff: %" SCNx64, &effective) == 1)
             break;
     if (file)
         fclose(file);
-    find(finding, DOCTOR_INFO, "not used yet; BTF %s, CAP_BPF %s, CAP_PERFMON %s, perf_event_paranoid %s",
-         access("/sys/kernel/btf/vmlinux", R_OK) == 0 ? "yes" : "no",
-         effective >> CAPABILITY_BPF & 1 ? "yes" : "no", effective >> CAPABILITY_PERFMON & 1 ? "yes" : "no",
-         paranoid);
+    return effective;
+}
+
+/* What is in the way, one thing after the other; false if nothing of what can be told beforehand is. */
+static bool probes_hindrance(struct doctor_finding *finding) {
+    char lockdown[128] = "", paranoid[32] = "?";
+    uint64_t capabilities = capabilities_read();
+    bool admin = capabilities >> CAPABILITY_SYS_ADMIN & 1;
+    bool bpf = admin || (capabilities >> CAPABILITY_BPF & 1);
+    bool perfmon = admin || (capabilities >> CAPABILITY_PERFMON & 1);
+    line_read("/sys/kernel/security/lockdown", lockdown, sizeof lockdown);
+    line_read("/proc/sys/kernel/perf_event_paranoid", paranoid, sizeof paranoid);
+    if (access("/sys/kernel/btf/vmlinux", R_OK) != 0) {
+        find(finding, DOCTOR_LESS, "/sys/kernel/btf/vmlinux: %s", strerror(errno));
+        cure(finding, "a kernel with CONFIG_DEBUG_INFO_BTF, as distributions ship it");
+    } else if (strstr(lockdown, "[confidentiality]")) {
+        find(finding, DOCTOR_LESS, "kernel lockdown is confidentiality");
+        cure(finding, "boot without lockdown=confidentiality; integrity is fine");
+    } else if (!bpf || !perfmon) {
+        find(finding, DOCTOR_LESS, "CAP_BPF %s, CAP_PERFMON %s, perf_event_paranoid %s",
+             bpf ? "yes" : "no: no program can be loaded", perfmon ? "yes" : "no: none can be attached",
+             paranoid);
+        cure(finding, "run as root, or with these capabilities; without, the agent records alone");
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void record_ignored(void *argument, const void *data, size_t bytes) {
+    (void)argument;
+    (void)data;
+    (void)bytes;
+}
+
+static void probes_look(struct doctor_finding *finding) {
+    struct kernel_probes_options options = {.sample_hz = 99, .record = record_ignored};
+    struct kernel_probes_stats stats;
+    struct kernel_probes *probes = NULL;
+    if (probes_hindrance(finding))
+        return;
+    int error = kernel_probes_open(&options, &probes);
+    if (error != 0) {
+        find(finding, DOCTOR_LESS, "the probes do not load: %s", strerror(-error));
+        cure(finding, "Linux 5.18 or later has all of it; a container may filter bpf and perf_event_open");
+        return;
+    }
+    kernel_probes_stats(probes, &stats);
+    find(finding, DOCTOR_OK, "the scheduler's probes loaded in %" PRIu64 " ms", stats.load_ns / 1000000);
+    kernel_probes_close(probes);
 }
 
 const struct doctor_check DOCTOR_CHECKS[] = {

@@ -8,7 +8,9 @@
 #include "cli/message.h"
 
 static const struct cli_command COMMANDS[] = {
-    {"record", "[-o FILE] [-d SECONDS] [--no-follow] [--exact-hold] [--] COMMAND [ARGUMENT...]",
+    {"record",
+     "[-o FILE] [-d SECONDS] [-F HZ] [--no-follow] [--exact-hold] [--no-agent | --no-kernel] [--] COMMAND "
+     "[ARGUMENT...]",
      "Runs a command and records how its threads wait on each other.", CLI_EXIT_TRACING, cli_record},
     {"report", "[FILE] [--json] [--idle]", "Says what a trace shows: who waits for what, and who holds it.",
      CLI_EXIT_USAGE, cli_report},

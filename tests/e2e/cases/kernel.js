@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MIT
+'use strict';
+/*
+ * The kernel's side. It takes root, or CAP_BPF and CAP_PERFMON: without them these cases see that it is said, and
+ * fail, for a machine that cannot try this has not tried it.
+ */
+const { sum } = require('../lib/truth');
+
+const POINTS = 3; /* of a hundred, that shares may be off */
+
+const find = (report, name) => report.threads.find((thread) => thread.name === name);
+const life = (thread) => thread.end_ns - thread.start_ns;
+const states = (thread) => Object.values(thread.states_ns).reduce((all, ns) => all + ns, 0);
+
+async function report(context, program, args = [], record = []) {
+  const recorded = await context.record(program, args, { arguments: record });
+  context.expect(!/without the kernel's side/.test(recorded.said.join('\n')), `no kernel side here: ${recorded.said.join('\n')}`);
+  return { recorded, report: await context.report(recorded.trace) };
+}
+
+/* Shares of each thread's life, as the thread itself measured them. */
+async function shares(context, record = []) {
+  const { recorded, report: told } = await report(context, context.program('states'), [], record);
+  const truths = JSON.parse(recorded.stdout);
+  for (const truth of truths) {
+    const thread = find(told, truth.name);
+    if (!context.expect(thread, `no thread is called ${truth.name}`)) continue;
+    const near = (what, ns, wanted) => context.expect(Math.abs(ns - wanted) <= (POINTS / 100) * life(thread),
+      `${truth.name}: ${what} ${ns} ns, in truth ${wanted}, of ${life(thread)} (allowed ${POINTS} % off)`);
+    context.equal(states(thread), life(thread), `${truth.name}: sum of states`);
+    context.equal(thread.states_ns.unknown, 0, `${truth.name}: unknown`);
+    if (/^hog/.test(truth.name)) {
+      near('running', thread.states_ns.running, truth.cpu);
+      near('runnable', thread.states_ns.runnable, truth.wall - truth.cpu);
+      context.expect(thread.run_queue.ran_instead.some((row) => /^hog/.test(row.name)), `${truth.name}: another hog had its CPU`);
+    }
+    if (truth.name === 'sleeper') near('asleep', thread.states_ns.idle + thread.states_ns.runnable, truth.slept);
+    if (truth.name === 'writer') near('I/O', thread.off_cpu_ns.io + thread.off_cpu_ns.other + thread.states_ns.runnable, truth.synced);
+    if (truth.name === 'waiter' && record.length === 0) {
+      near('lock wait', thread.states_ns.lock_wait + thread.states_ns.runnable, truth.waited);
+      const woken = thread.woken_by.filter((row) => row.name === 'sleeper');
+      context.expect(sum(woken, (row) => row.count) > 0, `the waiter is woken by ${JSON.stringify(thread.woken_by.map((row) => row.name))}`);
+    }
+    if (truth.name === 'waiter' && record.length > 0) near('futex', thread.off_cpu_ns.futex + thread.states_ns.runnable, thread.states_ns.blocked + thread.states_ns.runnable);
+  }
+  return { told, truths };
+}
+
+async function bothSides(context) {
+  const { told, truths } = await shares(context);
+  const lock = told.locks.find((row) => row.name === 'bed_lock');
+  if (!context.expect(lock, 'bed_lock is not in the report')) return;
+  const waited = lock.wait_ns.total - lock.wait_ns.idle;
+  const asleep = lock.holder_states_ns.idle + lock.holder_states_ns.runnable;
+  context.expect(asleep >= 0.8 * waited, `its holder slept for ${asleep} of ${waited} ns`);
+  context.equal(truths.length, 5, 'threads that told');
+}
+
+/* A program that nothing is preloaded into: static. Its threads, their names and futex waits are seen. */
+async function kernelAlone(context) {
+  const { told } = await shares(context, ['--no-agent']);
+  context.equal(told.locks.length, 0, 'locks without an agent');
+  context.expect(told.threads.every((thread) => thread.states_ns.unknown === 0), 'every instant of every thread is known');
+}
+
+async function agentAlone(context) {
+  const { report: told } = await report(context, context.program('states'), [], ['--no-kernel']);
+  context.expect(told.threads.every((thread) => thread.states_ns.runnable === 0), 'nobody told of a run queue');
+}
+
+async function neither(context) {
+  const result = await context.waitscope(['record', '--no-kernel', '--no-agent', '--', 'true']);
+  context.equal(result.code, 125, 'exit status');
+  context.expect(/^waitscope: neither agent nor kernel/.test(result.stderr), result.stderr);
+}
+
+module.exports = [
+  { name: 'kernel_states', run: bothSides, serial: true },
+  { name: 'kernel_alone', run: kernelAlone, serial: true },
+  { name: 'kernel_not_wanted', run: agentAlone },
+  { name: 'kernel_neither', run: neither },
+];
