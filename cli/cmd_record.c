@@ -24,7 +24,7 @@ struct record_values {
     const char *output;
     uint64_t duration_ns;
     bool no_follow, exact_hold, no_agent, no_kernel;
-    int sample_hz;
+    int sample_hz, pid;
 };
 
 static const struct cli_option OPTIONS[] = {
@@ -36,6 +36,8 @@ static const struct cli_option OPTIONS[] = {
      "leave out the command's child processes", NULL},
     {"exact-hold", 0, CLI_OPTION_FLAG, offsetof(struct record_values, exact_hold), NULL,
      "time every hold, not a sample; costs more", NULL},
+    {"pid", 'p', CLI_OPTION_NUMBER, offsetof(struct record_values, pid), "PID",
+     "a process that runs already, until it ends or Ctrl-C; by the kernel's side alone", NULL},
     {"frequency", 'F', CLI_OPTION_NUMBER, offsetof(struct record_values, sample_hz), "HZ",
      "samples a second of what runs on each CPU, 0 for none; 99 by default", NULL},
     {"no-agent", 0, CLI_OPTION_FLAG, offsetof(struct record_values, no_agent), NULL,
@@ -78,6 +80,31 @@ static int result_pass(const struct collector_result *result, const char *name) 
     return CLI_EXIT_TRACING;
 }
 
+static void attached_say(const char *path) {
+    cli_say("recording into %s; Ctrl-C ends it", path);
+}
+
+static int attach(const struct record_values *values) {
+    struct collector_options options = {
+        .listen_fd = -1,
+        .listening = attached_say,
+        .attach_pid = values->pid,
+        .output = values->output,
+        .duration_ns = values->duration_ns,
+        .no_follow = values->no_follow,
+        .sample_hz = (uint32_t)values->sample_hz,
+    };
+    struct collector_result result = {0};
+    int status = collector_record(&options, &result);
+    if (status < 0) {
+        cli_say("cannot record process %d: %s", values->pid,
+                result.kernel_note[0] ? result.kernel_note : strerror(-status));
+        return CLI_EXIT_TRACING;
+    }
+    cli_summary_print(&result);
+    return result.trace_errno ? CLI_EXIT_TRACING : CLI_EXIT_DONE;
+}
+
 int cli_record(const struct cli_command *command, int argc, char **argv) {
     struct record_values values = {.sample_hz = SAMPLE_HZ};
     int operand;
@@ -88,6 +115,12 @@ int cli_record(const struct cli_command *command, int argc, char **argv) {
         return command->usage_exit;
     case CLI_PARSED_RUN:
         break;
+    }
+    if (values.pid && operand == argc)
+        return attach(&values);
+    if (values.pid) {
+        cli_say("either a command or --pid, not both");
+        return command->usage_exit;
     }
     if (operand == argc) {
         cli_say("record what? see waitscope help record");

@@ -264,6 +264,55 @@ static void record_preloaded(const struct collector_options *options, struct rec
         close(target);
 }
 
+/* A running process, by the kernel's side alone. Returns 0, or a negative errno: nothing was recorded. */
+static int record_attached(const struct collector_options *options, struct recording *recording, int signals,
+                           struct collector_result *result) {
+    struct kernel_probes_options probes = {.sample_hz = options->sample_hz, .no_follow = options->no_follow};
+    char link[64], program[PATH_MAX];
+    int pid = options->attach_pid, target = (int)syscall(SYS_pidfd_open, pid, 0U);
+    result->exit = COLLECTOR_EXIT_NONE;
+    if (target < 0)
+        return errno == EINVAL ? -ESRCH : -errno; /* a thread's number is no process */
+    snprintf(link, sizeof(link), "/proc/%d/exe", pid);
+    ssize_t size = readlink(link, program, sizeof(program) - 1);
+    program[size > 0 ? size : 0] = '\0';
+    recording->now = recording->begin_ns = clock_now_ns();
+    int error = listener_new(&recording->listener);
+    if (error != 0)
+        goto cleanup;
+    error = kernel_open(recording, &probes, &recording->kernel);
+    if (error != 0) {
+        kernel_why_not(error, result->kernel_note, sizeof(result->kernel_note));
+        goto cleanup;
+    }
+    error = output_open(options->output, program, pid, &recording->writer, result->trace_path);
+    if (error != 0) {
+        result->trace_errno = -error;
+        error = 0;
+        goto cleanup;
+    }
+    trace_writer_breathe(recording->writer, drain_breathe, recording);
+    clock_start(&recording->clock);
+    environment_write(recording, options);
+    recording->child = recording->no_follow ? pid : 0;
+    error = kernel_attach(recording->kernel, pid);
+    if (error != 0) {
+        unlink(result->trace_path);
+        result->trace_path[0] = '\0';
+        goto cleanup;
+    }
+    if (options->listening)
+        options->listening(result->trace_path);
+    loop_run(recording, &(struct loop_options){.signals = signals,
+                                               .target = target,
+                                               .target_pid = pid,
+                                               .duration_ns = options->duration_ns});
+    recording_finish(recording, result);
+cleanup:
+    close(target);
+    return error;
+}
+
 /* For all who report to this user's collector. Returns 0 or a negative errno: nothing was recorded. */
 static int record_standing(const struct collector_options *options, struct recording *recording, int signals,
                            struct collector_result *result) {
@@ -374,6 +423,10 @@ int collector_record(const struct collector_options *options, struct collector_r
         recording->no_follow = options->no_follow;
     if (options->command) {
         error = record_command(options, recording, signals, &inherited, &result);
+    } else if (options->attach_pid) {
+        error = recording ? record_attached(options, recording, signals, &result) : -ENOMEM;
+        if (error != 0 && result.kernel_note[0]) /* which says why */
+            *ret_result = result;
     } else if (options->listen_fd < 0) {
         error = recording ? record_standing(options, recording, signals, &result) : -ENOMEM;
     } else {

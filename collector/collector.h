@@ -18,14 +18,15 @@ struct collector_options {
     void (*listening)(const char *socket_path);
     const char *socket_path; /* with listen_fd: where it is bound; removed at the end. Else NULL */
     int target_pid;          /* with listen_fd: the process that started us */
-    const char *output;      /* trace file; NULL: waitscope.<prog>.<pid>.trace, never overwriting */
-    const char *agent;       /* libwaitscope-agent.so; NULL: found beside the program */
-    uint64_t duration_ns;    /* stop recording after this; 0: when the target ends, without one by a signal */
-    bool no_follow;          /* only the launched process, not its children */
-    uint32_t hold_period;    /* 0: the agent's default */
-    bool no_agent;           /* nothing is preloaded into the command */
-    bool no_kernel;          /* no programs are loaded into the kernel */
-    uint32_t sample_hz;      /* on-CPU samples a second and CPU, 0: none */
+    int attach_pid;       /* with command NULL: a running process is recorded by the kernel's side; 0: none */
+    const char *output;   /* trace file; NULL: waitscope.<prog>.<pid>.trace, never overwriting */
+    const char *agent;    /* libwaitscope-agent.so; NULL: found beside the program */
+    uint64_t duration_ns; /* stop recording after this; 0: when the target ends, without one by a signal */
+    bool no_follow;       /* only the launched process, not its children */
+    uint32_t hold_period; /* 0: the agent's default */
+    bool no_agent;        /* nothing is preloaded into the command */
+    bool no_kernel;       /* no programs are loaded into the kernel */
+    uint32_t sample_hz;   /* on-CPU samples a second and CPU, 0: none */
 };
 
 enum collector_exit {

@@ -67,5 +67,8 @@ void environment_write(struct recording *recording, const struct collector_optio
     }
     environment_add(recording, "agent_options",
                     agent_options && agent_options[0] ? agent_options : "default");
-    environment_add(recording, "started_by", options->command ? "record" : "preload");
+    environment_add(recording, "started_by",
+                    options->command      ? "record"
+                    : options->attach_pid ? "attach"
+                                          : "preload");
 }

@@ -113,7 +113,7 @@ static void thread_exited(struct kernel *kernel, const struct sched_life *life) 
         process->ended = true;
 }
 
-static void record_take(void *argument, const void *data, size_t bytes) {
+void kernel_record_take(void *argument, const void *data, size_t bytes) {
     struct kernel *kernel = argument;
     const struct sched_header *header = data;
     struct kernel_row row;
@@ -158,7 +158,7 @@ int kernel_open(struct recording *recording, const struct kernel_probes_options 
     if (!kernel)
         return -ENOMEM;
     struct kernel_probes_options ours = *options;
-    ours.record = record_take;
+    ours.record = kernel_record_take;
     ours.argument = kernel;
     kernel->recording = recording;
     int error = kernel_probes_open(&ours, &kernel->probes);

@@ -63,6 +63,9 @@ struct kernel {
     struct table by_tid; /* tid -> number of the live one */
 };
 
+/* kernel.c */
+void kernel_record_take(void *kernel, const void *data, size_t bytes);
+
 /* kernel_thread.c */
 struct kernel_thread *kernel_thread_find(const struct kernel *kernel, uint32_t tid);
 struct kernel_thread *kernel_thread_new(struct kernel *kernel, struct kernel_process *process,

@@ -140,6 +140,11 @@ int kernel_probes_add(struct kernel_probes *probes, pid_t pid) {
                                 BPF_ANY);
 }
 
+int kernel_probes_thread_put(struct kernel_probes *probes, uint32_t tid, const struct sched_thread *thread) {
+    return bpf_map__update_elem(probes->skeleton->maps.sched_threads, &tid, sizeof(tid), thread,
+                                sizeof(*thread), BPF_NOEXIST);
+}
+
 int kernel_probes_fd(const struct kernel_probes *probes) {
     return unwind_follow_fd(probes->follow);
 }

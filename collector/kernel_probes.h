@@ -30,6 +30,8 @@ void kernel_probes_close(struct kernel_probes *probes);
 
 /* Follows a process from now on. Returns 0 or a negative errno. */
 int kernel_probes_add(struct kernel_probes *probes, pid_t pid);
+/* Gives a thread that has not been seen yet its state. Returns 0, or -EEXIST where it has been seen. */
+int kernel_probes_thread_put(struct kernel_probes *probes, uint32_t tid, const struct sched_thread *thread);
 /* Readable when code was mapped, and kernel_probes_drain() should not wait. */
 int kernel_probes_fd(const struct kernel_probes *probes);
 /* Hands out all records there are. Never waits. */

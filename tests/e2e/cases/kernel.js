@@ -4,6 +4,7 @@
  * The kernel's side. It takes root, or CAP_BPF and CAP_PERFMON: without them these cases see that it is said, and
  * fail, for a machine that cannot try this has not tried it.
  */
+const fs = require('fs');
 const { sum } = require('../lib/truth');
 
 const POINTS = 3; /* of a hundred, that shares may be off */
@@ -74,9 +75,33 @@ async function neither(context) {
   context.expect(/^waitscope: neither agent nor kernel/.test(result.stderr), result.stderr);
 }
 
+/* It sleeps since before anybody looks, and goes on when nobody does any more. */
+async function attached(context) {
+  const child = context.begin('sleep', ['30']);
+  await context.until('sleep to sleep', () => /^State:\tS/m.test(fs.readFileSync(`/proc/${child.pid}/status`, 'utf8')) &&
+    fs.readlinkSync(`/proc/${child.pid}/exe`).endsWith('sleep'));
+  const trace = context.file('attached.trace');
+  const result = await context.waitscope(['record', '-p', String(child.pid), '-d', '0.5', '-o', trace]);
+  context.equal(result.code, 0, `exit status (${result.stderr})`);
+  const told = await context.report(trace);
+  context.equal(told.threads.length, 1, 'threads');
+  const [thread] = told.threads;
+  context.equal(thread.name, 'sleep', 'name');
+  context.equal(thread.tid, child.pid, 'tid');
+  context.equal(states(thread), life(thread), 'sum of states');
+  context.expect(thread.off_cpu_ns.sleep >= 0.97 * life(thread), `asleep for ${thread.off_cpu_ns.sleep} of ${life(thread)} ns`);
+  context.expect(/^State:\tS/m.test(fs.readFileSync(`/proc/${child.pid}/status`, 'utf8')), 'it does not sleep any more');
+  process.kill(child.pid, 'SIGTERM');
+  await child.done;
+  const gone = await context.waitscope(['record', '-p', String(child.pid), '-o', trace]);
+  context.equal(gone.code, 125, 'exit status for a process that is not');
+  context.equal(gone.stderr, `waitscope: cannot record process ${child.pid}: No such process\n`, 'what is said');
+}
+
 module.exports = [
   { name: 'kernel_states', run: bothSides, serial: true },
   { name: 'kernel_alone', run: kernelAlone, serial: true },
   { name: 'kernel_not_wanted', run: agentAlone },
+  { name: 'kernel_attached', run: attached },
   { name: 'kernel_neither', run: neither },
 ];
