@@ -82,8 +82,8 @@ static void write_through(struct part *part) {
     TRUTH_OK(truth_errno(file < 0 ? -1 : 0));
     TRUTH_OK(truth_errno(unlink(path)));
     for (int i = 0; i < WRITES; i++) {
-        TRUTH_OK(truth_errno(pwrite(file, bytes, sizeof(bytes), (off_t)i * 4096) < 0 ? -1 : 0));
         uint64_t begin = now(CLOCK_MONOTONIC), ran = now(CLOCK_THREAD_CPUTIME_ID);
+        TRUTH_OK(truth_errno(pwrite(file, bytes, sizeof(bytes), (off_t)i * 4096) < 0 ? -1 : 0));
         TRUTH_OK(truth_errno(fsync(file)));
         part->synced_ns += now(CLOCK_MONOTONIC) - begin - (now(CLOCK_THREAD_CPUTIME_ID) - ran);
     }

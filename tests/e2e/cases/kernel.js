@@ -27,7 +27,7 @@ async function shares(context, record = []) {
     const thread = find(told, truth.name);
     if (!context.expect(thread, `no thread is called ${truth.name}`)) continue;
     const near = (what, ns, wanted) => context.expect(Math.abs(ns - wanted) <= (POINTS / 100) * life(thread),
-      `${truth.name}: ${what} ${ns} ns, in truth ${wanted}, of ${life(thread)} (allowed ${POINTS} % off)`);
+      `${truth.name}: ${what} ${ns} ns of ${life(thread)}, in truth ${wanted} (allowed ${Math.round((POINTS / 100) * life(thread))} off)`);
     context.equal(states(thread), life(thread), `${truth.name}: sum of states`);
     context.equal(thread.states_ns.unknown, 0, `${truth.name}: unknown`);
     if (/^hog/.test(truth.name)) {
