@@ -109,11 +109,11 @@ static inline const char *bench_self(void) {
 static inline void bench_record_exec(const char *trace, const char *option, const char *mode,
                                      const char *name) {
     if (option)
-        execl(BENCH_WAITSCOPE, "waitscope", "record", option, "-o", trace, "--", bench_self(), mode, name,
-              (char *)NULL);
+        execl(BENCH_WAITSCOPE, "waitscope", "record", "--no-kernel", option, "-o", trace, "--", bench_self(),
+              mode, name, (char *)NULL);
     else
-        execl(BENCH_WAITSCOPE, "waitscope", "record", "-o", trace, "--", bench_self(), mode, name,
-              (char *)NULL);
+        execl(BENCH_WAITSCOPE, "waitscope", "record", "--no-kernel", "-o", trace, "--", bench_self(), mode,
+              name, (char *)NULL);
 }
 
 /* Starts this program again, recorded, printing into output (-1: to where this one prints). Returns its pid.

@@ -103,6 +103,7 @@ static inline bool load_start(struct load_run *run, const char *trace, const cha
     if (trace) {
         command[count++] = TEST_BUILD_DIR "/bin/waitscope";
         command[count++] = "record";
+        command[count++] = "--no-kernel"; /* the agent and the collector are what is loaded here */
         command[count++] = "-o";
         command[count++] = trace;
         command[count++] = "--";
