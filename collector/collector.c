@@ -111,7 +111,7 @@ static void kernel_start(struct recording *recording, const struct collector_opt
     struct kernel_probes_options probes = {.sample_hz = options->sample_hz, .no_follow = options->no_follow};
     if (options->no_kernel)
         return;
-    int error = kernel_open(recording, &probes, &recording->kernel);
+    int error = kernel_open(recording, &probes, options->no_agent, &recording->kernel);
     if (error == 0)
         error = kernel_follow(recording->kernel, pid);
     if (error == 0)
@@ -280,7 +280,7 @@ static int record_attached(const struct collector_options *options, struct recor
     int error = listener_new(&recording->listener);
     if (error != 0)
         goto cleanup;
-    error = kernel_open(recording, &probes, &recording->kernel);
+    error = kernel_open(recording, &probes, true, &recording->kernel);
     if (error != 0) {
         kernel_why_not(error, result->kernel_note, sizeof(result->kernel_note));
         goto cleanup;

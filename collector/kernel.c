@@ -62,8 +62,8 @@ static void life_note(struct kernel_thread *thread, const struct sched_life *lif
     memcpy(thread->comm, life->comm, sizeof(thread->comm));
     thread->run_ns = life->run_ns;
     thread->stretches = life->stretches;
-    thread->lost += life->lost;
-    thread->lost_ns += life->lost_ns;
+    thread->lost = life->lost;
+    thread->lost_ns = life->lost_ns;
 }
 
 static void thread_began(struct kernel *kernel, const struct sched_life *life) {
@@ -98,6 +98,8 @@ static void process_execed(struct kernel *kernel, const struct sched_life *life)
     if (process)
         process->replaced = life->header.time;
     process = process_new(kernel, life->header.tgid, life->header.time);
+    if (process)
+        process->execed = true;
     if (process)
         thread = kernel_thread_new(kernel, process, &life->header, life->header.time);
     if (process && thread)
@@ -152,7 +154,7 @@ void kernel_record_take(void *argument, const void *data, size_t bytes) {
 
 /* --- what the recording calls --------------------------------------------------------------------------- */
 
-int kernel_open(struct recording *recording, const struct kernel_probes_options *options,
+int kernel_open(struct recording *recording, const struct kernel_probes_options *options, bool alone,
                 struct kernel **ret_kernel) {
     struct kernel *kernel = calloc(1, sizeof(*kernel));
     if (!kernel)
@@ -160,6 +162,7 @@ int kernel_open(struct recording *recording, const struct kernel_probes_options 
     struct kernel_probes_options ours = *options;
     ours.record = kernel_record_take;
     ours.argument = kernel;
+    kernel->alone = alone;
     kernel->recording = recording;
     int error = kernel_probes_open(&ours, &kernel->probes);
     if (error != 0) {
@@ -197,16 +200,23 @@ int kernel_fd(const struct kernel *kernel) {
     return kernel ? kernel_probes_fd(kernel->probes) : -1;
 }
 
+static bool process_is_left(const struct kernel *kernel, const struct kernel_process *process) {
+    return !process->image && !process->replaced &&
+           (process->ended || process->urgent || (kernel->alone && process->execed) ||
+            kernel->recording->now - process->begin > AGENT_PATIENCE_NS);
+}
+
 void kernel_drain(struct kernel *kernel) {
     if (!kernel)
         return;
     kernel->recording->now = clock_now_ns();
     kernel_probes_drain(kernel->probes);
-}
-
-static bool process_is_left(const struct kernel_process *process, uint64_t now) {
-    return !process->image && !process->replaced &&
-           (process->ended || now - process->begin > AGENT_PATIENCE_NS);
+    for (const struct kernel_process *process = kernel->processes; process; process = process->next) {
+        if (process->urgent && process_is_left(kernel, process)) {
+            kernel_tick(kernel);
+            break;
+        }
+    }
 }
 
 void kernel_tick(struct kernel *kernel) {
@@ -220,7 +230,7 @@ void kernel_tick(struct kernel *kernel) {
         /* What ran between fork and exec is nobody's program. */
         if (process->replaced && kernel->recording->now - process->begin > AGENT_PATIENCE_NS)
             process_free(kernel, process);
-        else if (process_is_left(process, kernel->recording->now))
+        else if (process_is_left(kernel, process))
             kernel_image_make(kernel, process);
     }
     for (struct kernel_process *process = kernel->processes; process; process = process->next)
@@ -302,8 +312,8 @@ static void open_stretch(void *argument, uint32_t tid, const struct sched_thread
     if (!thread || thread->ended)
         return;
     thread->stretches = state->stretches;
-    thread->lost += state->lost;
-    thread->lost_ns += state->lost_ns;
+    thread->lost = state->lost;
+    thread->lost_ns = state->lost_ns;
     if (state->off == 0 || state->off >= kernel->recording->now)
         return;
     memset(&row, 0, sizeof(row));

@@ -20,8 +20,9 @@ struct recording;
 struct image;
 struct kernel;
 
-/* Returns 0 or a negative errno as kernel_probes_open(). options: record and argument are ours. */
-int kernel_open(struct recording *recording, const struct kernel_probes_options *options,
+/* Returns 0 or a negative errno as kernel_probes_open(). options: record and argument are ours. alone: no
+ * agent will report. */
+int kernel_open(struct recording *recording, const struct kernel_probes_options *options, bool alone,
                 struct kernel **ret_kernel);
 void kernel_close(struct kernel *kernel);
 /* In words, for an error of kernel_open(): what is in the way. */

@@ -24,7 +24,8 @@ struct kernel_thread {
     bool described;  /* its row is written */
     bool ended;
     uint64_t begin, end;
-    uint64_t run_ns, stretches, lost, lost_ns;
+    uint64_t run_ns, stretches, lost, lost_ns; /* by the probes */
+    uint64_t dropped, dropped_ns;              /* stretches that could not wait for its row */
     char comm[SCHED_COMM_BYTES];
     struct kernel_row *rows;
     uint32_t row_count, row_room;
@@ -37,6 +38,8 @@ struct kernel_process {
     uint64_t begin;
     struct image *image; /* NULL: not known yet */
     bool bare;           /* of an image that was made here */
+    bool execed;         /* began by an exec, not by a fork */
+    bool urgent;         /* its threads' rows cannot wait any longer for an agent to report */
     bool ended;
     uint64_t replaced; /* when an exec, or another process of that number, took its place; 0: not */
     struct kernel_thread *threads;
@@ -61,6 +64,7 @@ struct kernel {
     struct kernel_thread **threads;   /* by number */
     uint32_t thread_count, thread_room;
     struct table by_tid; /* tid -> number of the live one */
+    bool alone;          /* there are no agents to wait for */
 };
 
 /* kernel.c */

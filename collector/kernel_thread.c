@@ -141,9 +141,10 @@ void kernel_row_take(struct kernel *kernel, struct kernel_thread *thread, const 
     if (thread->row_count < thread->row_room) {
         thread->rows[thread->row_count++] = *row;
     } else if (row->header.kind != SCHED_SAMPLE) {
-        thread->lost++;
-        thread->lost_ns += row->header.time - row->off.begin;
+        thread->dropped++;
+        thread->dropped_ns += row->header.time - row->off.begin;
     }
+    thread->process->urgent = thread->process->urgent || thread->row_count > ROWS_WAITING_MAX / 2;
 }
 
 void kernel_rows_flush(struct kernel *kernel, struct kernel_thread *thread) {
@@ -185,9 +186,9 @@ void kernel_thread_settle(struct kernel *kernel, struct kernel_thread *thread) {
             .thread = thread->thread,
             .begin = thread->begin,
             .end = end,
-            .stretches = thread->stretches,
-            .lost = thread->lost,
-            .lost_ns = thread->lost_ns,
+            .stretches = thread->stretches - thread->dropped,
+            .lost = thread->lost + thread->dropped,
+            .lost_ns = thread->lost_ns + thread->dropped_ns,
         };
         trace_writer_row(recording->writer, TRACE_SCHEDULE, 0, &schedule);
     }
