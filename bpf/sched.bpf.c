@@ -347,6 +347,8 @@ int BPF_PROG(sched_execed, struct task_struct *task, int old_tid) {
     if (!process_is_followed(task->tgid))
         return 0;
     struct sched_thread *thread = bpf_map_lookup_elem(&sched_threads, &old);
+    if (!thread) /* it has run since before it was followed */
+        thread = thread_add(task, NULL, now);
     if (!thread)
         return 0;
     life_tell(SCHED_EXEC, task, thread, task->tgid, old, now, false);

@@ -72,9 +72,11 @@ static void thread_began(struct kernel *kernel, const struct sched_life *life) {
         process->replaced = life->header.time;
         process = NULL;
     }
+    bool first = process == NULL;
     struct kernel_thread *thread = thread_obtain(kernel, &life->header, life->begin);
     if (!thread)
         return;
+    thread->process->seen_late = thread->process->seen_late || (first && life->creator_tid == 0);
     thread->creator_tid = life->creator_tid;
     memcpy(thread->comm, life->comm, sizeof(thread->comm));
 }

@@ -19,7 +19,8 @@ struct image *kernel_image_find(struct kernel *kernel, struct kernel_process *pr
     const struct recording *recording = kernel->recording;
     for (uint32_t i = recording->image_count; i-- > 0 && !process->image;) {
         struct image *image = recording->images[i];
-        if (image->real_pid != (int)process->tgid || image->start_ns + CLOCK_SLACK_NS < process->begin ||
+        bool before = image->start_ns + CLOCK_SLACK_NS < process->begin && !process->seen_late;
+        if (image->real_pid != (int)process->tgid || before ||
             (process->replaced && image->start_ns >= process->replaced))
             continue;
         bool taken = false;

@@ -39,6 +39,7 @@ struct kernel_process {
     struct image *image; /* NULL: not known yet */
     bool bare;           /* of an image that was made here */
     bool execed;         /* began by an exec, not by a fork */
+    bool seen_late;      /* it had begun before begin */
     bool urgent;         /* its threads' rows cannot wait any longer for an agent to report */
     bool ended;
     uint64_t replaced; /* when an exec, or another process of that number, took its place; 0: not */

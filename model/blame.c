@@ -182,7 +182,7 @@ static uint32_t place_after(const struct blame_run *run, uint32_t from, uint64_t
         uint32_t probe = high - low > step ? low + step : low + (high - low) / 2;
         if (times[probe - 1] <= time) {
             low = probe;
-            step *= 2;
+            step = step < high - low ? 2 * step : step; /* in halves it would grow past 32 bits */
         } else {
             high = probe - 1;
             step = (high - low) / 2;

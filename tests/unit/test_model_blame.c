@@ -338,7 +338,28 @@ static void test_random(unsigned rounds) {
     }
 }
 
+/* A wait at the end of a list of releases so long that the search's steps would not fit into 32 bits. */
+static void test_many_releases(void) {
+    enum { RELEASES = 2000000 };
+    struct scene scene;
+    const struct model_lock *lock;
+    scene_begin(&scene, LOCK_CLASS_MUTEX);
+    for (uint64_t i = 0; i < RELEASES; i++)
+        MODEL_TRACE_RELEASE(&scene.trace, scene.a, .time = 2000 + 10 * i, .held = 5, .lock = scene.lock,
+                            .mode = LOCK_CLASS_MUTEX, .stack = scene.first, .waiters = 1);
+    uint64_t end = 2000 + 10 * (RELEASES - 1);
+    MODEL_TRACE_WAIT(&scene.trace, scene.b, .begin = end - 4, .duration = 6, .lock = scene.lock,
+                     .mode = LOCK_CLASS_MUTEX, .stack = scene.waiting);
+    MODEL_TRACE_WAIT(&scene.trace, scene.c, .begin = 1500, .duration = end - 1490, .lock = scene.lock,
+                     .mode = LOCK_CLASS_MUTEX, .stack = scene.waiting);
+    struct model *model = scene_open(&scene, &lock);
+    CHECK_EQ_U64(lock->wait_count, 2);
+    CHECK_EQ_U64(lock->wait_total, 6 + end - 1490);
+    model_free(model);
+}
+
 int main(void) {
+    test_many_releases();
     test_split();
     test_counts();
     test_preempted_before_stamp();
