@@ -4,12 +4,17 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "cli/message.h"
 #include "collector/collector.h"
 #include "model/model.h"
 #include "viewer/report/text.h"
+
+/* Of a longer trace no summary is made: whoever waits for the command's exit status would wait for it, some
+ * seconds and ten times its size in memory. */
+#define SUMMARY_TRACE_MAX (32LL << 20)
 
 /* Columns to fill: 0 where stderr is no terminal, so that nothing is cut in a log. */
 static unsigned summary_width(void) {
@@ -33,6 +38,13 @@ void cli_summary_print(const struct collector_result *result) {
     if (!result->trace_path[0])
         return;
 
+    struct stat file;
+    if (stat(result->trace_path, &file) == 0 && file.st_size > SUMMARY_TRACE_MAX) {
+        cli_say("trace: %s (%lld MiB), which takes a while to read", result->trace_path,
+                (long long)(file.st_size >> 20));
+        cli_say("next:  waitscope report %s", result->trace_path);
+        return;
+    }
     struct model *model;
     char why[256] = "";
     int status = model_open(result->trace_path, &model, why, sizeof why);
