@@ -326,6 +326,31 @@ static int say_worst(struct text *text, const struct model *model, uint32_t inde
     return rc;
 }
 
+/* No agent told of locks: where all threads' time went, by the scheduler. */
+static void say_schedule(struct text *text, const struct model *model) {
+    char count[WORDS_BYTES], life[WORDS_BYTES], running[WORDS_BYTES], ready[WORDS_BYTES], futex[WORDS_BYTES],
+        kernel[WORDS_BYTES], idle[WORDS_BYTES];
+    uint64_t states[MODEL_STATE_COUNT] = {0}, all = 0, futexes = 0;
+    for (uint32_t i = 0; i < model->thread_count; i++) {
+        const struct model_thread *thread = &model->threads[i];
+        for (int state = 0; state < MODEL_STATE_COUNT; state++)
+            states[state] += thread->states_ns[state];
+        all += thread->end - thread->start;
+        futexes += thread->schedule ? thread->schedule->off_cpu_ns[MODEL_OFF_FUTEX] : 0;
+    }
+    say(text,
+        "No agent was there to tell locks apart. %s %s lived for %s: %s running, %s ready to run without a "
+        "CPU, ",
+        words_count(model->thread_count, count, sizeof(count)),
+        model->thread_count == 1 ? "thread" : "threads", words_time(all, life, sizeof(life)),
+        words_share(states[MODEL_RUNNING], all, running, sizeof(running)),
+        words_share(states[MODEL_RUNNABLE], all, ready, sizeof(ready)));
+    uint64_t blocked = states[MODEL_BLOCKED] > futexes ? states[MODEL_BLOCKED] - futexes : 0;
+    say(text, "%s waiting for a futex, %s blocked otherwise, %s asleep or polling. ",
+        words_share(futexes, all, futex, sizeof(futex)), words_share(blocked, all, kernel, sizeof(kernel)),
+        words_share(states[MODEL_IDLE], all, idle, sizeof(idle)));
+}
+
 static void say_no_waits(struct text *text, const struct model *model) {
     char count[WORDS_BYTES], taken[WORDS_BYTES], time[WORDS_BYTES];
     uint64_t acquisitions = 0, contended = 0, wait_ns = 0, locks = 0;
@@ -347,6 +372,8 @@ static void say_no_waits(struct text *text, const struct model *model) {
             words_count(contended, count, sizeof(count)), taken, words_time(wait_ns, time, sizeof(time)),
             model->loss.emitted > model->loss.stored ? "but the records of these waits are missing"
                                                      : "each too brief to be recorded by itself");
+    else if (locks == 0 && model->off_cpu.known && model->loss.emitted == 0)
+        say_schedule(text, model);
     else if (locks == 0)
         say(text, "No thread took a lock. ");
     else

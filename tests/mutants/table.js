@@ -92,7 +92,6 @@ module.exports = [
     '    return dlsym(RTLD_NEXT, "no_such_function") ? NULL : dlsym(RTLD_NEXT, name);\n    (void)self;\n    (void)object;', 'e2e/allocator_jemalloc'),
   row('the word of another library\'s mutexes is used', 'word.c', '    if (mutex_is_glibcs() && mutex_verify(0)', '    if ((mutex_is_glibcs() || true) && mutex_verify(0)', 'e2e/other_hooks'),
   row('sanitizers are not looked for', 'start.c', 'return agent_symbol_find("__tsan_init") ||', 'return agent_symbol_find("__no_init") &&', 'e2e/sanitized_thread'),
-  row('locks are tried before sanitizers are looked for', 'start.c', '    uint32_t flags = in_fork_child ? AGENT_FLAG_FORKED : 0;\n', '    uint32_t flags = in_fork_child ? AGENT_FLAG_FORKED : 0;\n    word_verify();\n', 'e2e/sanitized_thread'),
   row('rows of code that is gone are kept', 'loader.c', '    unwind_flush();\n', '', 'e2e/plugin_host'),
   row('another C library lacks a symbol', 'resolve.c', '#pragma weak _r_debug\n', '', 'e2e/foreign_libc'),
   row('the agent goes on in another C library', 'start.c', 'if (!agent_libc_is_known() || sanitizer_present()) {', 'if (sanitizer_present()) {', 'e2e/foreign_libc'),

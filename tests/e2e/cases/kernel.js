@@ -62,6 +62,7 @@ async function kernelAlone(context) {
   const { told } = await shares(context, ['--no-agent']);
   context.equal(told.locks.length, 0, 'locks without an agent');
   context.expect(told.threads.every((thread) => thread.states_ns.unknown === 0), 'every instant of every thread is known');
+  context.expect(/^No agent was there to tell locks apart\. 6 threads lived for .* waiting for a futex/.test(told.verdict), `verdict: ${told.verdict}`);
 }
 
 async function agentAlone(context) {
