@@ -9,11 +9,10 @@ static AGENT_SLOW int spin_take(pthread_spinlock_t *lock, uint64_t site) {
     if (!slot)
         return lock_acquired_nested(object, LOCK_CLASS_SPIN, site, agent_real.pthread_spin_lock(lock));
     uint32_t hash = lock_hash(object);
-    uint64_t begin = agent_ticks();
     if (agent_real.pthread_spin_trylock(lock) == 0)
         return lock_acquired(slot, object, LOCK_CLASS_SPIN, hash, site);
     struct lock_wait wait;
-    lock_wait_begin_at(&wait, slot, object, LOCK_CLASS_SPIN, hash, site, 0, 0, begin);
+    lock_wait_begin(&wait, slot, object, LOCK_CLASS_SPIN, hash, site, 0, 0);
     agent_real.pthread_spin_lock(lock);
     lock_wait_acquired(&wait, slot, 0);
     return 0;

@@ -61,7 +61,6 @@ static struct kernel_thread *thread_obtain(struct kernel *kernel, const struct s
 static void life_note(struct kernel_thread *thread, const struct sched_life *life) {
     memcpy(thread->comm, life->comm, sizeof(thread->comm));
     thread->run_ns = life->run_ns;
-    thread->stretches = life->stretches;
     thread->lost = life->lost;
     thread->lost_ns = life->lost_ns;
 }
@@ -208,11 +207,33 @@ static bool process_is_left(const struct kernel *kernel, const struct kernel_pro
             kernel->recording->now - process->begin > AGENT_PATIENCE_NS);
 }
 
-void kernel_drain(struct kernel *kernel) {
-    if (!kernel)
-        return;
+/* What came while the writer was at work. */
+static void queue_settle(struct kernel *kernel) {
+    kernel->queued = false;
+    for (struct kernel_process *process = kernel->processes; process; process = process->next) {
+        if (process->image && process->stack_count)
+            kernel_image_known(kernel, process);
+        for (struct kernel_thread *thread = process->threads; thread; thread = thread->next)
+            if (thread->described && thread->row_count)
+                kernel_rows_flush(kernel, thread);
+    }
+}
+
+static void ring_read(struct kernel *kernel, bool quiet) {
+    kernel->draining = true;
+    kernel->quiet = quiet;
     kernel->recording->now = clock_now_ns();
     kernel_probes_drain(kernel->probes);
+    kernel->quiet = false;
+    kernel->draining = false;
+}
+
+void kernel_drain(struct kernel *kernel) {
+    if (!kernel || kernel->draining)
+        return;
+    if (kernel->queued)
+        queue_settle(kernel);
+    ring_read(kernel, false);
     for (const struct kernel_process *process = kernel->processes; process; process = process->next) {
         if (process->urgent && process_is_left(kernel, process)) {
             kernel_tick(kernel);
@@ -245,7 +266,11 @@ uint32_t kernel_thread_claim(struct kernel *kernel, struct image *image, uint32_
     struct kernel_thread *found = NULL;
     if (!kernel)
         return 0;
-    kernel_drain(kernel); /* the kernel has told of it before it ran */
+    /* The kernel has told of it before it ran. This may be called while the trace's writer is at work. */
+    bool missed = kernel->draining, quiet = kernel->quiet;
+    if (!missed)
+        ring_read(kernel, true);
+    kernel->quiet = true;
     for (struct kernel_process *process = kernel->processes; process; process = process->next) {
         if (process->tgid != (uint32_t)image->real_pid || kernel_image_find(kernel, process) != image)
             continue;
@@ -253,6 +278,13 @@ uint32_t kernel_thread_claim(struct kernel *kernel, struct image *image, uint32_
             if (thread->own_tid == tid && !thread->claimed && !thread->described &&
                 thread->begin <= start_ns + CLAIM_SLACK_NS && (!found || thread->begin > found->begin))
                 found = thread;
+    }
+    kernel->quiet = quiet;
+    if (!found && missed) {
+        uint32_t id = ++kernel->recording->thread_count;
+        kernel->missed[kernel->missed_next++ % KERNEL_MISSED_MAX] =
+            (struct kernel_missed){image, tid, id, start_ns + CLAIM_SLACK_NS};
+        return id;
     }
     if (!found)
         return 0;
@@ -300,6 +332,9 @@ void kernel_image_end(struct kernel *kernel, struct image *image) {
     if (!kernel)
         return;
     kernel_drain(kernel);
+    for (uint32_t i = 0; i < KERNEL_MISSED_MAX; i++)
+        if (kernel->missed[i].image == image)
+            kernel->missed[i].image = NULL;
     for (struct kernel_process *process = kernel->processes; process; process = next) {
         next = process->next;
         if (process->tgid == (uint32_t)image->real_pid && kernel_image_find(kernel, process) == image)
@@ -313,7 +348,6 @@ static void open_stretch(void *argument, uint32_t tid, const struct sched_thread
     struct kernel_row row;
     if (!thread || thread->ended)
         return;
-    thread->stretches = state->stretches;
     thread->lost = state->lost;
     thread->lost_ns = state->lost_ns;
     if (state->off == 0 || state->off >= kernel->recording->now)

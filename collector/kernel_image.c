@@ -28,7 +28,9 @@ struct image *kernel_image_find(struct kernel *kernel, struct kernel_process *pr
             taken = taken || other->image == image;
         if (!taken) {
             process->image = image;
-            kernel_image_known(kernel, process);
+            kernel->queued = true;
+            if (!kernel->quiet)
+                kernel_image_known(kernel, process);
         }
     }
     return process->image;
@@ -195,10 +197,11 @@ void kernel_stack_take(struct kernel *kernel, struct kernel_process *process,
     uint64_t now = kernel->recording->now;
     if (now - process->modules_ns >= MODULES_AGAIN_NS && stack_has_unknown(process, stack))
         kernel_modules_read(process, now);
-    if (process->image) {
+    if (process->image && !kernel->quiet && process->stack_count == 0) {
         stack_define(kernel, process, stack);
         return;
     }
+    kernel->queued = true;
     if (process->stack_count == process->stack_room && process->stack_room < STACKS_WAITING_MAX) {
         uint32_t room = process->stack_room ? process->stack_room * 2 : 16;
         struct sched_stack **grown = realloc(process->stacks, room * sizeof(*grown));

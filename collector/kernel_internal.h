@@ -24,8 +24,9 @@ struct kernel_thread {
     bool described;  /* its row is written */
     bool ended;
     uint64_t begin, end;
-    uint64_t run_ns, stretches, lost, lost_ns; /* by the probes */
-    uint64_t dropped, dropped_ns;              /* stretches that could not wait for its row */
+    uint64_t run_ns, lost, lost_ns; /* by the probes */
+    uint64_t written;               /* stretches */
+    uint64_t dropped, dropped_ns;   /* stretches that could not wait for its row */
     char comm[SCHED_COMM_BYTES];
     struct kernel_row *rows;
     uint32_t row_count, row_room;
@@ -58,6 +59,14 @@ struct kernel_module {
     char *path;
 };
 
+/* An agent's thread that could not be looked for in what the probes had told: their ring was being read. */
+struct kernel_missed {
+    const struct image *image; /* NULL: an empty place */
+    uint32_t tid, thread;
+    uint64_t start;
+};
+#define KERNEL_MISSED_MAX 256U
+
 struct kernel {
     struct recording *recording;
     struct kernel_probes *probes;
@@ -66,6 +75,11 @@ struct kernel {
     uint32_t thread_count, thread_room;
     struct table by_tid; /* tid -> number of the live one */
     bool alone;          /* there are no agents to wait for */
+    bool draining;       /* the probes' ring is being read */
+    bool quiet;          /* the trace's writer is at work and must not be used: rows and stacks are queued */
+    bool queued;
+    struct kernel_missed missed[KERNEL_MISSED_MAX];
+    uint32_t missed_next;
 };
 
 /* kernel.c */

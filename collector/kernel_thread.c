@@ -30,6 +30,20 @@ static uint32_t number_take(struct kernel *kernel) {
     return ++kernel->thread_count;
 }
 
+/* The id that the agent's thread was given meanwhile; 0 none. */
+static uint32_t missed_take(struct kernel *kernel, const struct kernel_process *process, uint32_t tid,
+                            uint64_t begin) {
+    for (uint32_t i = 0; i < KERNEL_MISSED_MAX; i++) {
+        struct kernel_missed *missed = &kernel->missed[i];
+        if (missed->image && missed->image == process->image && missed->tid == tid &&
+            missed->start >= begin) {
+            missed->image = NULL;
+            return missed->thread;
+        }
+    }
+    return 0;
+}
+
 struct kernel_thread *kernel_thread_new(struct kernel *kernel, struct kernel_process *process,
                                         const struct sched_header *header, uint64_t begin) {
     struct kernel_thread *thread = calloc(1, sizeof(*thread));
@@ -41,7 +55,10 @@ struct kernel_thread *kernel_thread_new(struct kernel *kernel, struct kernel_pro
     thread->process = process;
     thread->tid = header->tid;
     thread->own_tid = header->own_tid;
-    thread->thread = ++kernel->recording->thread_count;
+    thread->thread = missed_take(kernel, process, header->own_tid, begin);
+    thread->claimed = thread->thread != 0;
+    if (!thread->claimed)
+        thread->thread = ++kernel->recording->thread_count;
     thread->begin = begin;
     thread->next = process->threads;
     process->threads = thread;
@@ -85,8 +102,7 @@ static uint32_t stack_id(const struct kernel *kernel, const struct kernel_thread
     return image ? intern_stack(image, hash) : 0;
 }
 
-static void off_write(struct kernel *kernel, const struct kernel_thread *thread,
-                      const struct sched_off *off) {
+static void off_write(struct kernel *kernel, struct kernel_thread *thread, const struct sched_off *off) {
     struct trace_writer *writer = kernel->recording->writer;
     uint64_t end = off->header.time, begin = off->begin < end ? off->begin : end;
     struct trace_off_cpu row = {
@@ -108,11 +124,10 @@ static void off_write(struct kernel *kernel, const struct kernel_thread *thread,
         row.flags |= TRACE_OFF_OPEN;
     if (off->ran_tid && !row.ran)
         row.ran_name = trace_writer_string(writer, off->ran_comm, strnlen(off->ran_comm, SCHED_COMM_BYTES));
-    trace_writer_row(writer, TRACE_OFF_CPU, thread->thread, &row);
+    thread->written += trace_writer_row(writer, TRACE_OFF_CPU, thread->thread, &row) == 0;
 }
 
-static void row_write(struct kernel *kernel, const struct kernel_thread *thread,
-                      const struct kernel_row *row) {
+static void row_write(struct kernel *kernel, struct kernel_thread *thread, const struct kernel_row *row) {
     if (row->header.kind != SCHED_SAMPLE) {
         off_write(kernel, thread, &row->off);
         return;
@@ -126,10 +141,11 @@ static void row_write(struct kernel *kernel, const struct kernel_thread *thread,
 }
 
 void kernel_row_take(struct kernel *kernel, struct kernel_thread *thread, const struct kernel_row *row) {
-    if (thread->described) {
+    if (thread->described && !kernel->quiet && thread->row_count == 0) {
         row_write(kernel, thread, row);
         return;
     }
+    kernel->queued = kernel->queued || thread->described;
     if (thread->row_count == thread->row_room && thread->row_room < ROWS_WAITING_MAX) {
         uint32_t room = thread->row_room ? thread->row_room * 2 : 8;
         struct kernel_row *grown = realloc(thread->rows, room * sizeof(*grown));
@@ -148,8 +164,10 @@ void kernel_row_take(struct kernel *kernel, struct kernel_thread *thread, const 
 }
 
 void kernel_rows_flush(struct kernel *kernel, struct kernel_thread *thread) {
-    for (uint32_t i = 0; i < thread->row_count; i++)
-        row_write(kernel, thread, &thread->rows[i]);
+    for (uint32_t i = 0; i < thread->row_count; i++) {
+        struct kernel_row row = thread->rows[i]; /* more may come while this is written */
+        row_write(kernel, thread, &row);
+    }
     thread->row_count = 0;
     free(thread->rows);
     thread->rows = NULL;
@@ -166,9 +184,9 @@ void kernel_thread_describe(struct kernel *kernel, struct kernel_thread *thread)
         .start = thread->begin,
         .creator = thread_id(kernel, thread->creator_tid),
     };
+    thread->described = true;
     trace_writer_row(recording->writer, TRACE_THREAD, 0, &row);
     table_set(&image->threads, thread->own_tid, thread->thread);
-    thread->described = true;
     kernel_rows_flush(kernel, thread);
 }
 
@@ -176,7 +194,9 @@ void kernel_thread_settle(struct kernel *kernel, struct kernel_thread *thread) {
     struct recording *recording = kernel->recording;
     uint64_t end = thread->ended ? thread->end : recording->now;
     bool own = !thread->claimed;
-    if (!thread->described && thread->process->image)
+    if (!thread->described && thread->claimed)
+        thread->described = true;
+    else if (!thread->described && thread->process->image)
         kernel_thread_describe(kernel, thread);
     if (thread->described) {
         if (own && thread->comm[0])
@@ -186,7 +206,7 @@ void kernel_thread_settle(struct kernel *kernel, struct kernel_thread *thread) {
             .thread = thread->thread,
             .begin = thread->begin,
             .end = end,
-            .stretches = thread->stretches - thread->dropped,
+            .stretches = thread->written,
             .lost = thread->lost + thread->dropped,
             .lost_ns = thread->lost_ns + thread->dropped_ns,
         };

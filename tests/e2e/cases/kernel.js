@@ -36,7 +36,7 @@ async function shares(context, record = []) {
       context.expect(thread.run_queue.ran_instead.some((row) => /^hog/.test(row.name)), `${truth.name}: another hog had its CPU`);
     }
     if (truth.name === 'sleeper') near('asleep', thread.states_ns.idle + thread.states_ns.runnable, truth.slept);
-    if (truth.name === 'writer') near('I/O', thread.off_cpu_ns.io + thread.off_cpu_ns.other + thread.states_ns.runnable, truth.synced);
+    if (truth.name === 'writer') near('I/O', thread.states_ns.blocked + thread.states_ns.runnable, truth.synced);
     if (truth.name === 'waiter' && record.length === 0) {
       near('lock wait', thread.states_ns.lock_wait + thread.states_ns.runnable, truth.waited);
       const woken = thread.woken_by.filter((row) => row.name === 'sleeper');
