@@ -36,7 +36,8 @@ static AGENT_SLOW int spin_give(pthread_spinlock_t *lock) {
     if (!slot)
         return agent_real.pthread_spin_unlock(lock);
     struct lock_release release = {.base = lock_base(HOOK_OBJECT(lock), LOCK_CLASS_SPIN),
-                                   .hash = lock_hash(HOOK_OBJECT(lock))};
+                                   .hash = lock_hash(HOOK_OBJECT(lock)),
+                                   .before = lock_waiters(lock_hash(HOOK_OBJECT(lock)))};
     lock_release_begin(slot, &release);
     if (word_spin_known)
         word_spin_give(lock);
@@ -50,10 +51,10 @@ AGENT_EXPORT int pthread_spin_unlock(pthread_spinlock_t *lock) {
     uint64_t base = lock_base(HOOK_OBJECT(lock), LOCK_CLASS_SPIN);
     if (AGENT_UNLIKELY(!slot || !word_spin_known || !lock_release_is_plain(slot, base)))
         return spin_give(lock);
+    uint32_t hash = lock_hash(HOOK_OBJECT(lock)), waiters = lock_waiters(hash);
     word_spin_give(lock);
     lock_release_drop(slot);
-    uint32_t hash = lock_hash(HOOK_OBJECT(lock));
-    return AGENT_UNLIKELY(lock_waiters(hash)) ? lock_release_tell(slot, base, hash, 0) : 0;
+    return AGENT_UNLIKELY(waiters) ? lock_release_tell(slot, base, hash, 0) : 0;
 }
 
 AGENT_EXPORT int pthread_spin_init(pthread_spinlock_t *lock, int shared) {

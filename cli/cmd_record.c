@@ -23,7 +23,7 @@
 struct record_values {
     const char *output;
     uint64_t duration_ns;
-    bool no_follow, exact_hold, no_agent, no_kernel;
+    bool no_follow, exact_hold, kernel, no_agent, no_kernel;
     int sample_hz, pid;
 };
 
@@ -40,10 +40,12 @@ static const struct cli_option OPTIONS[] = {
      "a process that runs already, until it ends or Ctrl-C; by the kernel's side alone", NULL},
     {"frequency", 'F', CLI_OPTION_NUMBER, offsetof(struct record_values, sample_hz), "HZ",
      "samples a second of what runs on each CPU, 0 for none; 99 by default", NULL},
+    {"kernel", 0, CLI_OPTION_FLAG, offsetof(struct record_values, kernel), NULL,
+     "the kernel's side as well: where all of each thread's time went, and who woke it (as root)", NULL},
     {"no-agent", 0, CLI_OPTION_FLAG, offsetof(struct record_values, no_agent), NULL,
      "the kernel's side only: nothing is preloaded", NULL},
     {"no-kernel", 0, CLI_OPTION_FLAG, offsetof(struct record_values, no_kernel), NULL,
-     "the agent's side only: nothing is loaded into the kernel", NULL},
+     "the agent's side only, as without --kernel", NULL},
     {0},
 };
 
@@ -127,6 +129,10 @@ int cli_record(const struct cli_command *command, int argc, char **argv) {
         return command->usage_exit;
     }
 
+    if (values.kernel && values.no_kernel) {
+        cli_say("either --kernel or --no-kernel, not both");
+        return command->usage_exit;
+    }
     if (values.no_agent && values.no_kernel) {
         cli_say("neither agent nor kernel: then there is nothing to record");
         return command->usage_exit;
@@ -144,7 +150,7 @@ int cli_record(const struct cli_command *command, int argc, char **argv) {
         .no_follow = values.no_follow,
         .hold_period = values.exact_hold ? 1 : 0,
         .no_agent = values.no_agent,
-        .no_kernel = values.no_kernel,
+        .no_kernel = !values.kernel && !values.no_agent,
         .sample_hz = (uint32_t)values.sample_hz,
     };
     struct collector_result result = {0};

@@ -9,7 +9,7 @@
 
 static const struct cli_command COMMANDS[] = {
     {"record",
-     "[-o FILE] [-d SECONDS] [-F HZ] [--no-follow] [--exact-hold] [--no-agent | --no-kernel] [--] COMMAND "
+     "[-o FILE] [-d SECONDS] [-F HZ] [--no-follow] [--exact-hold] [--kernel | --no-agent] [--] COMMAND "
      "[ARGUMENT...]",
      "Runs a command and records how its threads wait on each other.", CLI_EXIT_TRACING, cli_record},
     {"report", "[FILE] [--json] [--idle]", "Says what a trace shows: who waits for what, and who holds it.",

@@ -228,12 +228,18 @@ static void ring_read(struct kernel *kernel, bool quiet) {
     kernel->draining = false;
 }
 
-void kernel_drain(struct kernel *kernel) {
-    if (!kernel || kernel->draining)
+static void drain_only(struct kernel *kernel) {
+    if (kernel->draining)
         return;
     if (kernel->queued)
         queue_settle(kernel);
     ring_read(kernel, false);
+}
+
+void kernel_drain(struct kernel *kernel) {
+    if (!kernel || kernel->draining)
+        return;
+    drain_only(kernel);
     for (const struct kernel_process *process = kernel->processes; process; process = process->next) {
         if (process->urgent && process_is_left(kernel, process)) {
             kernel_tick(kernel);
@@ -246,6 +252,11 @@ void kernel_tick(struct kernel *kernel) {
     struct kernel_process *next;
     if (!kernel)
         return;
+    bool left = false;
+    for (struct kernel_process *process = kernel->processes; process; process = process->next)
+        left = left || process_is_left(kernel, process);
+    if (left) /* its agent may be at the door */
+        listener_poll(kernel->recording);
     for (struct kernel_process *process = kernel->processes; process; process = next) {
         next = process->next;
         if (process->image || kernel_image_find(kernel, process))
@@ -331,7 +342,7 @@ void kernel_image_end(struct kernel *kernel, struct image *image) {
     struct kernel_process *next;
     if (!kernel)
         return;
-    kernel_drain(kernel);
+    drain_only(kernel); /* makes no image, which might end this one */
     for (uint32_t i = 0; i < KERNEL_MISSED_MAX; i++)
         if (kernel->missed[i].image == image)
             kernel->missed[i].image = NULL;

@@ -6,7 +6,7 @@
 
 #include "collector/kernel_internal.h"
 
-#define ROWS_WAITING_MAX 65536U
+#define ROWS_WAITING_MAX 262144U
 
 struct kernel_thread *kernel_thread_find(const struct kernel *kernel, uint32_t tid) {
     uint32_t number = tid ? table_get(&kernel->by_tid, tid) : 0;
@@ -35,7 +35,7 @@ static uint32_t missed_take(struct kernel *kernel, const struct kernel_process *
                             uint64_t begin) {
     for (uint32_t i = 0; i < KERNEL_MISSED_MAX; i++) {
         struct kernel_missed *missed = &kernel->missed[i];
-        if (missed->image && missed->image == process->image && missed->tid == tid &&
+        if (missed->image && missed->image->real_pid == (int)process->tgid && missed->tid == tid &&
             missed->start >= begin) {
             missed->image = NULL;
             return missed->thread;

@@ -233,6 +233,9 @@ static bool image_is_drained(const struct image *image) {
 }
 
 void image_end(struct recording *recording, struct image *image, enum trace_exit exit, uint64_t value) {
+    if (image->ending)
+        return;
+    image->ending = true;
     for (int round = 0; round < END_ROUNDS; round++) {
         drain_finish(recording);
         if (image_is_drained(image))

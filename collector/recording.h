@@ -72,6 +72,7 @@ struct image {
     int pidfd;    /* -1: none could be had */
     bool described;
     bool gone;   /* the process has ended or exec'ed */
+    bool ending; /* image_end() is at it */
     bool closed; /* its end is being written: its rings are not looked at again */
     uint32_t clock_kind;
     uint64_t start_ns, floor_ns;

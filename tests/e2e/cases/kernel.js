@@ -13,14 +13,14 @@ const find = (report, name) => report.threads.find((thread) => thread.name === n
 const life = (thread) => thread.end_ns - thread.start_ns;
 const states = (thread) => Object.values(thread.states_ns).reduce((all, ns) => all + ns, 0);
 
-async function report(context, program, args = [], record = []) {
+async function report(context, program, args, record) {
   const recorded = await context.record(program, args, { arguments: record });
   context.expect(!/without the kernel's side/.test(recorded.said.join('\n')), `no kernel side here: ${recorded.said.join('\n')}`);
   return { recorded, report: await context.report(recorded.trace) };
 }
 
 /* Shares of each thread's life, as the thread itself measured them. */
-async function shares(context, record = []) {
+async function shares(context, record) {
   const { recorded, report: told } = await report(context, context.program('states'), [], record);
   const truths = JSON.parse(recorded.stdout);
   for (const truth of truths) {
@@ -37,18 +37,18 @@ async function shares(context, record = []) {
     }
     if (truth.name === 'sleeper') near('asleep', thread.states_ns.idle + thread.states_ns.runnable, truth.slept);
     if (truth.name === 'writer') near('I/O', thread.states_ns.blocked + thread.states_ns.runnable, truth.synced);
-    if (truth.name === 'waiter' && record.length === 0) {
+    if (truth.name === 'waiter' && record[0] === '--kernel') {
       near('lock wait', thread.states_ns.lock_wait + thread.states_ns.runnable, truth.waited);
       const woken = thread.woken_by.filter((row) => row.name === 'sleeper');
       context.expect(sum(woken, (row) => row.count) > 0, `the waiter is woken by ${JSON.stringify(thread.woken_by.map((row) => row.name))}`);
     }
-    if (truth.name === 'waiter' && record.length > 0) near('futex', thread.off_cpu_ns.futex + thread.states_ns.runnable, thread.states_ns.blocked + thread.states_ns.runnable);
+    if (truth.name === 'waiter' && record[0] === '--no-agent') near('futex', thread.off_cpu_ns.futex + thread.states_ns.runnable, thread.states_ns.blocked + thread.states_ns.runnable);
   }
   return { told, truths };
 }
 
 async function bothSides(context) {
-  const { told, truths } = await shares(context);
+  const { told, truths } = await shares(context, ['--kernel']);
   const lock = told.locks.find((row) => row.name === 'bed_lock');
   if (!context.expect(lock, 'bed_lock is not in the report')) return;
   const waited = lock.wait_ns.total - lock.wait_ns.idle;

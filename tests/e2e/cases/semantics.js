@@ -63,9 +63,6 @@ function sharedCounts(context, report, truth) {
       context.expect(holder.blame_ns >= 0, `a holder of ${lock.name} made others wait ${holder.blame_ns} ns`);
 }
 
-/* The kernel's side sees threads and children that an agent cannot. */
-const AGENT_ALONE = ['--no-kernel'];
-
 const confined = (how, row) => truthCase({ name: `confined_${how}`, program: 'confined', args: [how], serial: true, ...row });
 
 /* Threads for which no slot can be made are not recorded, and that is counted: of 200 and main. */
@@ -75,7 +72,7 @@ const manyThreads = (how, slots) => ({
   async run(context) {
     const program = context.program('confined');
     const bare = await context.run(program, [how]);
-    const recorded = await context.record(program, [how], { arguments: AGENT_ALONE });
+    const recorded = await context.record(program, [how]);
     context.equal(bare.code, 0, 'exit code of the bare program');
     context.same(bare, recorded);
     const report = await context.report(recorded.trace, { except: ['no_slot'] });
@@ -261,7 +258,7 @@ module.exports = [
   { name: 'exec_chain', truth: { split: true }, more: lastImageEnds },
   { name: 'cancel', serial: true, more: cancelledWaits },
   { name: 'mutex_kinds', serial: true },
-  { name: 'spawn', truth: { anyThreads: true }, more: borrowersOwn, record: AGENT_ALONE },
+  { name: 'spawn', truth: { anyThreads: true }, more: borrowersOwn },
   { name: 'cancel_kinds', serial: true, more: cancelledWaits },
   { name: 'signal_storm', serial: true, volatile: ['acquisitions', 'reacquisitions'], except: ['ring_full', 'nested'], truth: { nested: true } },
   { name: 'raw_forks', truth: { anyThreads: true }, more: parentsOwn },
@@ -273,7 +270,7 @@ module.exports = [
   { name: 'deep_bind', more: (context, report) => context.expect(report.locks.every((lock) => lock.open_waits === 0), 'a wait has no end') },
 ].map(truthCase).concat([
   ...['prctl', 'syscall', 'asked', 'chroot', 'nobody', 'child', 'descriptors'].map((how) => confined(how)),
-  confined('fork', { except: ['no_slot'], more: noSlots(1), record: AGENT_ALONE }),
+  confined('fork', { except: ['no_slot'], more: noSlots(1) }),
   manyThreads('many', 128),
   manyThreads('files', 64),
   manyThreads('size', 64),
