@@ -105,6 +105,13 @@ static struct recording *recording_new(void) {
     return recording;
 }
 
+/* The trace is open: its clock and its first rows. */
+static void recording_begin(struct recording *recording, const struct collector_options *options) {
+    trace_writer_breathe(recording->writer, drain_breathe, recording);
+    clock_start(&recording->clock);
+    environment_write(recording, options);
+}
+
 /* The kernel's side, where it can be had; else the result says why not. */
 static void kernel_start(struct recording *recording, const struct collector_options *options, int pid,
                          struct collector_result *result) {
@@ -252,9 +259,7 @@ static void record_preloaded(const struct collector_options *options, struct rec
         return;
     }
     recording->child = recording->no_follow ? options->target_pid : 0;
-    trace_writer_breathe(recording->writer, drain_breathe, recording);
-    clock_start(&recording->clock);
-    environment_write(recording, options);
+    recording_begin(recording, options);
     loop_run(recording, &(struct loop_options){.signals = signals,
                                                .target = target,
                                                .target_pid = options->target_pid,
@@ -291,9 +296,7 @@ static int record_attached(const struct collector_options *options, struct recor
         error = 0;
         goto cleanup;
     }
-    trace_writer_breathe(recording->writer, drain_breathe, recording);
-    clock_start(&recording->clock);
-    environment_write(recording, options);
+    recording_begin(recording, options);
     recording->child = recording->no_follow ? pid : 0;
     error = kernel_attach(recording->kernel, pid);
     if (error != 0) {
@@ -331,9 +334,7 @@ static int record_standing(const struct collector_options *options, struct recor
         error = 0;
         goto cleanup;
     }
-    trace_writer_breathe(recording->writer, drain_breathe, recording);
-    clock_start(&recording->clock);
-    environment_write(recording, options);
+    recording_begin(recording, options);
     if (options->listening)
         options->listening(socket.path);
     loop_run(recording,
@@ -379,10 +380,8 @@ static int record_command(const struct collector_options *options, struct record
         }
     }
     if (traced) {
-        trace_writer_breathe(recording->writer, drain_breathe, recording);
         recording->now = recording->begin_ns = clock_now_ns();
-        clock_start(&recording->clock);
-        environment_write(recording, options);
+        recording_begin(recording, options);
         kernel_start(recording, options, launch.pid, result);
     }
     error = launch_go(&launch, traced);
