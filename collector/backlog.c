@@ -4,10 +4,12 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define BLOCK_BYTES (512U << 10)
-#define SPARE_BLOCKS 32U /* kept: giving memory back and faulting it in again costs as much as copying */
-#define FIRST_BLOCKS 6U  /* faulted in before anything is recorded */
+#define SPARE_BLOCKS 16U /* kept: giving memory back and faulting it in again costs as much as copying */
+#define FIRST_BLOCKS 6U  /* faulted in before anything is recorded, and kept for good */
+#define LOOK_NS 100000000ULL
 
 struct backlog_block {
     struct backlog_block *next;
@@ -15,20 +17,25 @@ struct backlog_block {
     _Alignas(16) char bytes[];
 };
 
+#define BLOCK_MAPPED (sizeof(struct backlog_block) + BLOCK_BYTES)
+
 struct backlog {
     struct backlog_block *first, *last;
     struct backlog_block *spare;
     uint32_t spare_count;
+    uint32_t spare_least; /* since the last look: that many were not needed */
+    uint64_t next_look_ns;
     uint64_t used;
 };
 
 static struct backlog_block *block_new(void) {
-    struct backlog_block *block = malloc(sizeof(*block) + BLOCK_BYTES);
-    if (!block)
-        return NULL;
-    block->next = NULL;
-    block->used = 0;
-    return block;
+    /* Mapped each by itself: what is given back goes back to the system. It comes zeroed. */
+    void *mapped = mmap(NULL, BLOCK_MAPPED, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return mapped == MAP_FAILED ? NULL : mapped;
+}
+
+static void block_free(struct backlog_block *block) {
+    munmap(block, BLOCK_MAPPED);
 }
 
 int backlog_new(struct backlog **ret_backlog) {
@@ -55,7 +62,7 @@ int backlog_new(struct backlog **ret_backlog) {
 static void blocks_free(struct backlog_block *block) {
     while (block) {
         struct backlog_block *next = block->next;
-        free(block);
+        block_free(block);
         block = next;
     }
 }
@@ -88,7 +95,8 @@ struct backlog_entry *backlog_reserve(struct backlog *backlog, uint32_t bytes) {
         struct backlog_block *block = backlog->spare;
         if (block) {
             backlog->spare = block->next;
-            backlog->spare_count--;
+            if (--backlog->spare_count < backlog->spare_least)
+                backlog->spare_least = backlog->spare_count;
             block->next = NULL;
             block->used = 0;
         } else {
@@ -130,11 +138,24 @@ void backlog_release(struct backlog *backlog, struct backlog_cursor *cursor,
         struct backlog_block *block = backlog->first;
         backlog->first = block->next;
         if (backlog->spare_count == SPARE_BLOCKS) {
-            free(block);
+            block_free(block);
             continue;
         }
         block->next = backlog->spare;
         backlog->spare = block;
         backlog->spare_count++;
     }
+}
+
+void backlog_tick(struct backlog *backlog, uint64_t now_ns) {
+    if (now_ns < backlog->next_look_ns)
+        return;
+    backlog->next_look_ns = now_ns + LOOK_NS;
+    if (backlog->spare_least > 0 && backlog->spare_count > FIRST_BLOCKS) {
+        struct backlog_block *block = backlog->spare;
+        backlog->spare = block->next;
+        backlog->spare_count--;
+        block_free(block);
+    }
+    backlog->spare_least = backlog->spare_count;
 }

@@ -17,7 +17,7 @@ struct image;
 struct slab;
 struct slot_view;
 
-#define BACKLOG_BYTES (64U << 20)
+#define BACKLOG_BYTES (48U << 20)
 #define BACKLOG_CHUNK_BYTES                                                                                  \
     (32U << 10) /* most an entry holds: bounds the time that dealing with it takes                           \
                  */
@@ -66,6 +66,9 @@ void backlog_step(struct backlog_cursor *cursor, const struct backlog_entry *ent
 /* As backlog_step(), for the cursor that comes last: the entry is gone. */
 void backlog_release(struct backlog *backlog, struct backlog_cursor *cursor,
                      const struct backlog_entry *entry);
+
+/* To be called now and then: gives back, bit by bit, memory that has not been needed for a while. */
+void backlog_tick(struct backlog *backlog, uint64_t now_ns);
 
 /* Bytes that an entry counts for, and that all of them do. */
 uint64_t backlog_entry_bytes(const struct backlog_entry *entry);

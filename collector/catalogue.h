@@ -13,13 +13,19 @@
 #include "format/record.h"
 
 #define CATALOGUE_STACK_FRAMES 16U /* as many of a stack's leaf frames are kept */
-/* A hostile target gets no more than this out of us, whatever it sends. */
-#define CATALOGUE_PROCESSES_MAX (1U << 24)
+/* A hostile target gets no more than this out of us, whatever it sends; an id needs this many bits. */
+#define CATALOGUE_PROCESS_BITS 24
+#define CATALOGUE_LOCATION_BITS 24
+#define CATALOGUE_STACK_BITS 22
+#define CATALOGUE_LOCK_BITS 24
+#define CATALOGUE_NAMING_BITS 22
+#define CATALOGUE_POSITION_BITS 4
+#define CATALOGUE_PROCESSES_MAX ((1U << CATALOGUE_PROCESS_BITS) - 1)
 #define CATALOGUE_MODULES_MAX (1U << 18)
-#define CATALOGUE_LOCATIONS_MAX (1U << 24)
-#define CATALOGUE_STACKS_MAX (1U << 22)
-#define CATALOGUE_LOCKS_MAX (1U << 24)
-#define CATALOGUE_NAMINGS_MAX (1U << 22)
+#define CATALOGUE_LOCATIONS_MAX ((1U << CATALOGUE_LOCATION_BITS) - 1)
+#define CATALOGUE_STACKS_MAX ((1U << CATALOGUE_STACK_BITS) - 1)
+#define CATALOGUE_LOCKS_MAX ((1U << CATALOGUE_LOCK_BITS) - 1)
+#define CATALOGUE_NAMINGS_MAX ((1U << CATALOGUE_NAMING_BITS) - 1)
 
 struct catalogue_process {
     int pid, real_pid; /* as the target sees itself, as we see it */
@@ -45,15 +51,20 @@ struct catalogue_stack {
     uint32_t count;
 };
 
+/* Packed, fields across words: a program can have millions of these. */
 struct catalogue_lock {
-    uint64_t key;           /* of its initialisation, or as first seen; a rwlock's class is RWLOCK_WRITE */
-    uint32_t process : 30;  /* the first that was seen with it */
-    uint32_t inferred : 1;  /* first seen in use: no initialisation was reported */
-    uint32_t elsewhere : 1; /* other processes use it too, see shared_lock.c */
-    uint32_t init_stack, first_site;
-    uint32_t older;  /* lock that was at this address before, 0 none */
-    uint32_t naming; /* that it was matched with, 0 none */
-};
+    uint64_t key; /* of its initialisation, or as first seen; a rwlock's class is RWLOCK_WRITE */
+    uint64_t process : CATALOGUE_PROCESS_BITS; /* the first that was seen with it */
+    uint64_t inferred : 1;                     /* first seen in use: no initialisation was reported */
+    uint64_t elsewhere : 1;                    /* other processes use it too, see shared_lock.c */
+    uint64_t init_stack : CATALOGUE_STACK_BITS;
+    uint64_t first_site : CATALOGUE_LOCATION_BITS;
+    uint64_t older : CATALOGUE_LOCK_BITS;        /* lock that was at this address before, 0 none */
+    uint64_t naming : CATALOGUE_NAMING_BITS;     /* that it was matched with, 0 none */
+    uint64_t position : CATALOGUE_POSITION_BITS; /* see lock_chain.c */
+} __attribute__((packed, aligned(8)));
+
+_Static_assert(sizeof(struct catalogue_lock) == 24, "what a lock costs");
 
 /* The program named what lies at an address, or said that it is gone. */
 struct catalogue_naming {

@@ -9,13 +9,13 @@
 
 #include "collector/recording.h"
 
-#define ENTRIES_MAX 131072U
+#define ENTRIES_MAX 65536U
 #define INTERVAL_FIRST_NS 1000000000ULL
 #define INTERVAL_LAST_NS 64000000000ULL
 #define BREATH_ROWS 512U
 #define LOCK_SHIFT 5 /* room for a mode, an enum lock_class */
 
-_Static_assert(LOCK_CLASS_COUNT <= 1 << LOCK_SHIFT && CATALOGUE_LOCKS_MAX <= 1U << (32 - LOCK_SHIFT),
+_Static_assert(LOCK_CLASS_COUNT <= 1 << LOCK_SHIFT && CATALOGUE_LOCK_BITS <= 32 - LOCK_SHIFT,
                "a thread, a lock and a mode make a key");
 
 struct counts_entry {

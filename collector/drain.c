@@ -343,6 +343,7 @@ bool drain_process(struct recording *recording, uint64_t budget_ns, struct drain
         /* A thread's row needs the definitions of its own sweep only. */
         through = pass == EVENT_DEFINITIONS ? done : done - 1;
     }
+    backlog_tick(drain->backlog, recording->now);
     if (ret_work) {
         ret_work->bytes += drain->breathed.bytes;
         ret_work->ended += drain->breathed.ended;

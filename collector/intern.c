@@ -2,12 +2,6 @@
 /*
  * From a target's addresses and hashes to ids of the trace, for each image.
  *
- * Locks. A key's generation is a counter that many addresses share: it says "an initialisation may
- * have happened since", not "this lock's n-th life". So a key means the newest lock known at its
- * address whose generation is not after the key's. Initialisations are known here before any record
- * that could depend on them (drain.c), so a lock that was only inferred from its use has been there
- * since before: it also answers for older generations.
- *
  * A naming (naming.c) divides the lives of locks that no call initialises: where a use's naming is not
  * the one its lock was matched with, another lock lies there.
  */
@@ -159,33 +153,11 @@ uint32_t intern_generations_since(uint64_t key, uint64_t former) {
     return (lock_key_generation(key) - lock_key_generation(former)) & (INTERN_GENERATIONS - 1);
 }
 
-/* Puts a lock into the chain of its address: before those that are older; one that was initialised comes
- * last. Returns 0 or -ENOMEM. */
-static int lock_link(struct recording *recording, struct image *image, uint32_t id, bool initialised) {
-    struct catalogue_lock *locks = recording->catalogue.locks;
-    uint64_t key = locks[id].key, place = intern_key_place(key);
-    uint32_t newest = table_get(&image->locks, place), newer = 0, next = newest;
-    for (uint32_t step = 0; next && !initialised && step < INTERN_CHAIN_STEPS && !locks[next].inferred;
-         step++) {
-        uint32_t since = intern_generations_since(locks[next].key, key);
-        if (since == 0 || since >= INTERN_GENERATIONS / 2)
-            break;
-        newer = next;
-        next = locks[next].older;
-    }
-    locks[id].older = next;
-    if (newer) {
-        locks[newer].older = id;
-        return 0;
-    }
-    return table_set(&image->locks, place, id);
-}
-
 static uint32_t lock_add(struct recording *recording, struct image *image, struct catalogue_lock *lock,
                          uint64_t created, uint32_t initial) {
     lock->process = image->process;
     uint32_t id = catalogue_lock_add(&recording->catalogue, lock);
-    if (!id || lock_link(recording, image, id, created != 0) != 0)
+    if (!id || lock_chain_add(recording, image, id, created != 0) != 0)
         return 0;
     struct trace_lock row = {.id = id,
                              .process = image->process,
@@ -202,25 +174,9 @@ static uint32_t lock_add(struct recording *recording, struct image *image, struc
     return id;
 }
 
-static uint32_t lock_find(const struct recording *recording, const struct image *image, uint64_t key) {
-    uint32_t id = table_get(&image->locks, intern_key_place(key));
-    /* The counter wraps: half of it is taken as "after" for the newest lock; an older one lasted
-     * until the next was initialised. */
-    uint32_t lasted = INTERN_GENERATIONS / 2;
-    for (uint32_t step = 0; id && step < INTERN_CHAIN_STEPS; step++) {
-        const struct catalogue_lock *lock = &recording->catalogue.locks[id];
-        if (lock->inferred || lock->elsewhere || intern_generations_since(key, lock->key) < lasted)
-            return id;
-        id = lock->older;
-        if (id)
-            lasted = intern_generations_since(lock->key, recording->catalogue.locks[id].key);
-    }
-    return 0;
-}
-
 uint32_t intern_lock(struct recording *recording, struct image *image, uint64_t key, uint64_t site) {
     key = key_normal(key);
-    uint32_t found = lock_find(recording, image, key), naming = naming_find(recording, image, key);
+    uint32_t found = lock_chain_find(recording, image, key), naming = naming_find(recording, image, key);
     if (found && naming_fits(recording, found, naming)) {
         struct catalogue_lock *lock = &recording->catalogue.locks[found];
         if (!lock->first_site && site)
@@ -253,6 +209,7 @@ void intern_clear(struct image *image) {
     table_clear(&image->locations);
     table_clear(&image->stacks);
     table_clear(&image->locks);
+    table_clear(&image->lock_strides);
     table_clear(&image->names);
     table_clear(&image->namings);
     table_clear(&image->threads);

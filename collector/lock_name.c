@@ -153,10 +153,11 @@ static bool name_found(struct recording *recording, struct names *names, const s
     }
     if (!lock->first_site)
         return false;
-    struct site *site = &locations->sites[lock->first_site];
-    if (!locations->known[lock->first_site])
-        *site = site_find(names, catalogue, &lock->first_site, 1);
-    locations->known[lock->first_site] = true;
+    uint32_t location = lock->first_site;
+    struct site *site = &locations->sites[location];
+    if (!locations->known[location])
+        *site = site_find(names, catalogue, &location, 1);
+    locations->known[location] = true;
     row->source = TRACE_NAME_FIRST_SITE;
     return name_by_site(recording, row, cls, "in", site);
 }

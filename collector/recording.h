@@ -85,12 +85,13 @@ struct image {
     uint32_t modules[IMAGE_MODULES_MAX]; /* ids, oldest first; the newest that holds a pc wins */
     uint32_t module_count;
     bool modules_replaced;
-    bool code_unknown;      /* a location is in no module */
-    struct table locations; /* pc -> id */
-    struct table stacks;    /* hash -> id */
-    struct table locks;     /* address and class -> id of the newest */
-    struct table names;     /* hash -> string of the trace */
-    struct table namings;   /* address -> id of the newest */
+    bool code_unknown;         /* a location is in no module */
+    struct table locations;    /* pc -> id */
+    struct table stacks;       /* hash -> id */
+    struct table locks;        /* address and class -> id of the newest */
+    struct table lock_strides; /* lock -> one of the same address, some lives before; see lock_chain.c */
+    struct table names;        /* hash -> string of the trace */
+    struct table namings;      /* address -> id of the newest */
 
     struct table threads; /* tid -> id of the latest */
     struct {
@@ -265,6 +266,14 @@ uint32_t intern_generations_since(uint64_t key, uint64_t former);
 #define INTERN_GENERATIONS (1U << LOCK_KEY_GENERATION_BITS)
 #define INTERN_CHAIN_STEPS 1024U /* former locks or namings looked at for one address */
 void intern_clear(struct image *image);
+
+/* lock_chain.c */
+
+/* Puts a new lock where it belongs: before those that are older; one that was initialised comes last.
+ * Returns 0 or -ENOMEM. */
+int lock_chain_add(struct recording *recording, struct image *image, uint32_t id, bool initialised);
+/* The lock that a normal key means, 0 none. */
+uint32_t lock_chain_find(const struct recording *recording, const struct image *image, uint64_t key);
 
 /* naming.c */
 

@@ -115,6 +115,49 @@ static bool is_named(uint32_t lock, const char *text) {
     return (naming ? recording.catalogue.namings[naming].name : 0) == (text ? name_text(text) : 0);
 }
 
+/* The lock that a walk over all lives finds: the newest that is not after the key. */
+static uint32_t life_find(const uint32_t *ids, const uint32_t *begins, uint32_t count, uint32_t generation) {
+    for (uint32_t i = count; i-- > 0;) {
+        if (begins[i] <= generation)
+            return ids[i];
+    }
+    return 0;
+}
+
+/* Looked for among hundreds of newer ones, as in a program that makes locks faster than it is followed. */
+static void lock_lives(void) {
+    enum { LIVES = 5000, BACK = 1000 };
+    static uint32_t ids[LIVES], begins[LIVES];
+    uint32_t generation = BACK, seed = 1, wrong = 0;
+    for (uint32_t i = 0; i < LIVES; i++) {
+        seed = seed * 1664525 + 1013904223;
+        /* Now and then many others' initialisations come between two. */
+        generation += seed >> 27 == 0 ? 600 : 1 + (seed >> 30);
+        begins[i] = generation;
+        ids[i] = init(key(0x6000, generation));
+        for (uint32_t back = 0; back < 20; back++) {
+            seed = seed * 1664525 + 1013904223;
+            uint32_t wanted = generation - (seed >> 8) % BACK;
+            uint32_t life = life_find(ids, begins, i + 1, wanted);
+            wrong += life && use(key(0x6000, wanted)) != life;
+        }
+    }
+    CHECK_EQ_INT((int)wrong, 0);
+
+    /* One that is found out about later, among those that strides led past. */
+    for (uint32_t i = 0; i < 100; i++)
+        ids[i] = init(key(0x7000, 4 * i));
+    name(0x7000, 201, "first");
+    name(0x7000, 202, "second");
+    CHECK_EQ_INT((int)use(key(0x7000, 201)), (int)ids[50]);
+    uint32_t second = use(key(0x7000, 202));
+    CHECK(second != ids[50] && is_named(second, "second"));
+    CHECK_EQ_INT((int)use(key(0x7000, 203)), (int)second);
+    CHECK_EQ_INT((int)use(key(0x7000, 204)), (int)ids[51]);
+    CHECK_EQ_INT((int)use(key(0x7000, 201)), (int)ids[50]);
+    CHECK_EQ_INT((int)use(key(0x7000, 396)), (int)ids[99]);
+}
+
 static void lock_namings(void) {
     /* Before its first use and after it: the same lock. */
     name(0x10000, 7, "early");
@@ -259,6 +302,7 @@ int main(void) {
     image.process = catalogue_process_add(&recording.catalogue, &process);
     table_random();
     lock_generations();
+    lock_lives();
     lock_namings();
     modules_and_stacks();
     intern_clear(&image);
