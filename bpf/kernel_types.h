@@ -49,7 +49,7 @@ struct task_struct {
 
 /* What a thread had in its registers when it entered the kernel. */
 struct pt_regs {
-    unsigned long bp, ax, di, orig_ax, ip, cs, sp;
+    unsigned long bp, ax, di, si, r10, orig_ax, ip, cs, sp;
 };
 
 #pragma clang attribute pop

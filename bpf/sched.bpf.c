@@ -14,6 +14,7 @@
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_tracing.h>
 
+#include "bpf/futex.bpf.h"
 #include "bpf/sched_record.h"
 #include "format/off_cause.h"
 
@@ -252,6 +253,8 @@ static __always_inline void thread_leaves(struct task_struct *task, bool preempt
     thread->syscall = number >= 0 ? number : -1;
     thread->cause = off_cause(task, preempted, state, number < 0);
     thread->flags = 0;
+    thread->futex.address = 0;
+    thread->futex_flags = thread->cause == TRACE_OFF_ASLEEP ? futex_waits_at(registers, &thread->futex) : 0;
     thread->woken = 0;
     thread->waker_stack = 0;
     thread->waker_tgid = thread->waker_tid = 0;
@@ -284,7 +287,9 @@ static __always_inline void thread_comes(struct task_struct *task, struct task_s
     record->syscall = thread->syscall;
     record->cause = thread->cause;
     record->flags = thread->flags;
+    record->futex_flags = thread->futex_flags;
     record->reserved = 0;
+    record->futex = thread->futex;
     bpf_probe_read_kernel(record->ran_comm, sizeof(record->ran_comm), ran->comm);
     bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
 }
@@ -322,6 +327,12 @@ int BPF_PROG(sched_woken, struct task_struct *task) {
         thread->waker_tid = (__u32)id;
         if (process_is_followed(id >> 32))
             thread->waker_stack = stack_take(id >> 32, now);
+        /* It may have been requeued meanwhile, or have waited at several. */
+        __u64 at = thread->futex.address && id >> 32 == thread->tgid ? futex_wakes_at() : 0;
+        if (at && at != thread->futex.address) {
+            thread->futex.address = at;
+            thread->futex_flags |= SCHED_FUTEX_MOVED;
+        }
     }
     thread->woken = now;
     return 0;

@@ -34,6 +34,19 @@ enum {
     SCHED_FLAG_IRQ = 1, /* an interrupt ended it */
 };
 
+enum {
+    SCHED_FUTEX_PI = 1, /* the word holds the owner */
+    SCHED_FUTEX_MOVED =
+        2, /* woken at another address than it had begun to wait at: the words are not of that */
+};
+
+/* What a futex call waits at. address 0: it was in none, or the memory could not be read. */
+struct sched_futex {
+    __u64 address;
+    __u32 word,
+        second; /* there when the wait began, and 8 bytes behind, where the C library has a mutex' owner */
+};
+
 /* header.time: when it was on a CPU again. */
 struct sched_off {
     struct sched_header header;
@@ -45,7 +58,9 @@ struct sched_off {
     __s32 syscall;               /* -1: in none */
     __u8 cause;                  /* enum trace_off_cause */
     __u8 flags;
-    __u16 reserved;
+    __u8 futex_flags;
+    __u8 reserved;
+    struct sched_futex futex;
     char ran_comm[SCHED_COMM_BYTES];
 };
 
@@ -88,8 +103,9 @@ struct sched_thread {
     __u32 tgid, own_tid;
     __u32 waker_tgid, waker_tid;
     __s32 syscall;
-    __u8 cause, flags;
-    __u16 reserved;
+    __u8 cause, flags, futex_flags;
+    __u8 reserved;
+    struct sched_futex futex;
 };
 
 #define SCHED_PROCESSES_MAX 8192U

@@ -54,10 +54,10 @@ struct catalogue_stack {
 /* Packed, fields across words: a program can have millions of these. */
 struct catalogue_lock {
     uint64_t key; /* of its initialisation, or as first seen; a rwlock's class is RWLOCK_WRITE */
-    uint64_t process : CATALOGUE_PROCESS_BITS; /* the first that was seen with it */
-    uint64_t inferred : 1;                     /* first seen in use: no initialisation was reported */
-    uint64_t elsewhere : 1;                    /* other processes use it too, see shared_lock.c */
-    uint64_t init_stack : CATALOGUE_STACK_BITS;
+    uint64_t process : CATALOGUE_PROCESS_BITS;  /* the first that was seen with it */
+    uint64_t inferred : 1;                      /* first seen in use: no initialisation was reported */
+    uint64_t elsewhere : 1;                     /* other processes use it too, see shared_lock.c */
+    uint64_t init_stack : CATALOGUE_STACK_BITS; /* of a futex: of its first use */
     uint64_t first_site : CATALOGUE_LOCATION_BITS;
     uint64_t older : CATALOGUE_LOCK_BITS;        /* lock that was at this address before, 0 none */
     uint64_t naming : CATALOGUE_NAMING_BITS;     /* that it was matched with, 0 none */

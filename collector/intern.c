@@ -153,6 +153,11 @@ uint32_t intern_generations_since(uint64_t key, uint64_t former) {
     return (lock_key_generation(key) - lock_key_generation(former)) & (INTERN_GENERATIONS - 1);
 }
 
+/* Nobody saw it made: the stack that is kept is of a first use. */
+static bool lock_is_futex(const struct catalogue_lock *lock) {
+    return lock_key_class(lock->key) == LOCK_CLASS_FUTEX;
+}
+
 static uint32_t lock_add(struct recording *recording, struct image *image, struct catalogue_lock *lock,
                          uint64_t created, uint32_t initial) {
     lock->process = image->process;
@@ -165,7 +170,7 @@ static uint32_t lock_add(struct recording *recording, struct image *image, struc
                              .generation = lock_key_generation(lock->key),
                              .cls = lock_key_class(lock->key),
                              .created = created,
-                             .init_stack = lock->init_stack,
+                             .init_stack = lock_is_futex(lock) ? 0 : lock->init_stack,
                              .first_site = lock->first_site,
                              .initial = initial};
     trace_writer_row(recording->writer, TRACE_LOCK, 0, &row);
@@ -203,6 +208,14 @@ uint32_t intern_lock_init(struct recording *recording, struct image *image,
     struct catalogue_lock lock = {.key = key_normal(record->key),
                                   .init_stack = intern_stack(image, record->stack)};
     return lock_add(recording, image, &lock, created, record->header.value);
+}
+
+uint32_t intern_futex(struct recording *recording, struct image *image, uint64_t key, uint32_t stack) {
+    uint32_t found = table_get(&image->locks, intern_key_place(key));
+    if (found)
+        return found;
+    struct catalogue_lock lock = {.key = key, .inferred = 1, .init_stack = stack};
+    return lock_add(recording, image, &lock, 0, 0);
 }
 
 void intern_clear(struct image *image) {

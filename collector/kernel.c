@@ -378,6 +378,8 @@ static void open_stretch(void *argument, uint32_t tid, const struct sched_thread
         .syscall = state->syscall,
         .cause = state->cause,
         .flags = state->flags,
+        .futex_flags = state->futex_flags,
+        .futex = state->futex,
     };
     kernel_row_take(kernel, thread, &row);
 }

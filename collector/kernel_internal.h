@@ -67,6 +67,12 @@ struct kernel_missed {
 };
 #define KERNEL_MISSED_MAX 256U
 
+/* A thread that has ended: it may have woken another shortly before, which is told of when that one runs. */
+struct kernel_ended {
+    uint32_t tid, thread;
+};
+#define KERNEL_ENDED_MAX 4096U /* by tid, modulo this */
+
 struct kernel {
     struct recording *recording;
     struct kernel_probes *probes;
@@ -79,6 +85,7 @@ struct kernel {
     bool quiet;          /* the trace's writer is at work and must not be used: rows and stacks are queued */
     bool queued;
     struct kernel_missed missed[KERNEL_MISSED_MAX];
+    struct kernel_ended ended[KERNEL_ENDED_MAX];
     uint32_t missed_next;
 };
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Threads as the kernel knows them, and their rows. */
 #include <errno.h>
+#include <linux/futex.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -72,6 +73,7 @@ void kernel_thread_forget(struct kernel *kernel, struct kernel_thread *thread) {
         return;
     table_set(&kernel->by_tid, thread->tid, 0);
     kernel->threads[number - 1] = NULL;
+    kernel->ended[thread->tid % KERNEL_ENDED_MAX] = (struct kernel_ended){thread->tid, thread->thread};
 }
 
 void kernel_thread_drop(struct kernel *kernel, struct kernel_thread *thread) {
@@ -87,7 +89,8 @@ void kernel_thread_drop(struct kernel *kernel, struct kernel_thread *thread) {
 
 static uint32_t thread_id(const struct kernel *kernel, uint32_t tid) {
     const struct kernel_thread *thread = kernel_thread_find(kernel, tid);
-    return thread ? thread->thread : 0;
+    const struct kernel_ended *ended = &kernel->ended[tid % KERNEL_ENDED_MAX];
+    return thread ? thread->thread : tid && ended->tid == tid ? ended->thread : 0;
 }
 
 static uint32_t stack_id(const struct kernel *kernel, const struct kernel_thread *thread, uint32_t tgid,
@@ -100,6 +103,35 @@ static uint32_t stack_id(const struct kernel *kernel, const struct kernel_thread
                 image = other->image;
     }
     return image ? intern_stack(image, hash) : 0;
+}
+
+/* The thread of the process that calls itself so, if it is not the one that waits; 0 none. */
+static uint32_t owner_find(const struct kernel_thread *thread, uint32_t own_tid) {
+    return own_tid && own_tid != thread->own_tid ? table_get(&thread->process->image->threads, own_tid) : 0;
+}
+
+/*
+ * Who held it, by the words at a futex; 0: they do not say. A PI futex has the owner's tid in it
+ * (Documentation/locking/pi-futex.rst), as robust mutexes and those of musl do beside FUTEX_WAITERS. A
+ * mutex of glibc is 2 when there are waiters and has the owner's tid behind its counter
+ * (sysdeps/nptl/bits/struct_mutex.h). Whatever is found has to be a thread of the process.
+ */
+static uint32_t futex_owner(const struct kernel_thread *thread, const struct sched_off *off) {
+    uint32_t word = off->futex.word;
+    if (off->futex_flags & SCHED_FUTEX_MOVED)
+        return 0;
+    if (off->futex_flags & SCHED_FUTEX_PI || word & FUTEX_WAITERS)
+        return owner_find(thread, word & FUTEX_TID_MASK);
+    return word == 2 ? owner_find(thread, off->futex.second) : 0;
+}
+
+static void futex_fill(struct kernel *kernel, const struct kernel_thread *thread, const struct sched_off *off,
+                       struct trace_off_cpu *row) {
+    uint64_t key = lock_key_make(off->futex.address, 0, LOCK_CLASS_FUTEX);
+    if (!off->futex.address)
+        return;
+    row->lock = intern_futex(kernel->recording, thread->process->image, key, (uint32_t)row->stack);
+    row->owner = row->lock ? futex_owner(thread, off) : 0;
 }
 
 static void off_write(struct kernel *kernel, struct kernel_thread *thread, const struct sched_off *off) {
@@ -116,6 +148,7 @@ static void off_write(struct kernel *kernel, struct kernel_thread *thread, const
         .waker_stack = off->waker_stack ? stack_id(kernel, thread, off->waker_tgid, off->waker_stack) : 0,
         .ran = thread_id(kernel, off->ran_tid),
     };
+    futex_fill(kernel, thread, off, &row);
     if (off->cause == TRACE_OFF_PREEMPTED)
         row.delay = row.duration;
     else if (off->woken > begin && off->woken < end)

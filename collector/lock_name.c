@@ -17,14 +17,18 @@ static const char *const CLASS_NAMES[LOCK_CLASS_COUNT] = {
     [LOCK_CLASS_BARRIER] = "barrier",     [LOCK_CLASS_SPIN] = "spin lock",
     [LOCK_CLASS_SEMAPHORE] = "semaphore", [LOCK_CLASS_JOIN] = "join",
     [LOCK_CLASS_SLEEP] = "sleep",         [LOCK_CLASS_POLL] = "poll",
+    [LOCK_CLASS_FUTEX] = "futex",
 };
 
 /* Beginnings of functions that wrap a primitive. */
 static const char *const WRAPPERS[] = {
-    "pthread_",        "__pthread_", "sem_",     "mtx_",        "cnd_",       "call_once",    "uv_mutex_",
-    "uv_rwlock_",      "uv_cond_",   "uv_sem_",  "uv_barrier_", "uv_once",    "std::",        "void std::",
-    "__gnu_cxx::",     "__gthread_", "boost::",  "absl::",      "v8::base::", "node::Mutex",  "node::Libuv",
-    "node::Condition", "QMutex",     "g_mutex_", "g_cond_",     "g_rw_lock_", "operator new",
+    "pthread_",     "__pthread_",      "sem_",       "mtx_",       "cnd_",
+    "call_once",    "uv_mutex_",       "uv_rwlock_", "uv_cond_",   "uv_sem_",
+    "uv_barrier_",  "uv_once",         "std::",      "void std::", "__gnu_cxx::",
+    "__gthread_",   "boost::",         "absl::",     "v8::base::", "node::Mutex",
+    "node::Libuv",  "node::Condition", "QMutex",     "g_mutex_",   "g_cond_",
+    "g_rw_lock_",   "operator new",    "syscall",    "runtime.",   "parking_lot::",
+    "<parking_lot", "<std::",          "__lll_",     "lll_",       "__futex",
 };
 
 /* Beginnings of the file names of libraries that are nobody's application. */
@@ -147,8 +151,9 @@ static bool name_found(struct recording *recording, struct names *names, const s
         if (!stacks->known[lock->init_stack])
             *site = site_find(names, catalogue, &catalogue->stack_locations[stack->first], stack->count);
         stacks->known[lock->init_stack] = true;
-        row->source = TRACE_NAME_INIT_SITE;
-        if (name_by_site(recording, row, cls, "from", site))
+        bool made = lock_key_class(lock->key) != LOCK_CLASS_FUTEX;
+        row->source = made ? TRACE_NAME_INIT_SITE : TRACE_NAME_FIRST_SITE;
+        if (name_by_site(recording, row, cls, made ? "from" : "in", site))
             return true;
     }
     if (!lock->first_site)

@@ -258,6 +258,8 @@ uint32_t intern_stack(const struct image *image, uint64_t hash);
 uint32_t intern_lock(struct recording *recording, struct image *image, uint64_t key, uint64_t site);
 uint32_t intern_lock_init(struct recording *recording, struct image *image,
                           const struct record_lock_init *record, uint64_t created);
+/* What a futex call waits at, with the stack of its first. Returns 0 without memory. */
+uint32_t intern_futex(struct recording *recording, struct image *image, uint64_t key, uint32_t stack);
 bool intern_key_is_lock(uint64_t key);
 /* A key of generation 0 by which image.locks finds the newest lock. */
 uint64_t intern_key_place(uint64_t key);

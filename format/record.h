@@ -24,9 +24,11 @@ enum lock_class {
     LOCK_CLASS_BARRIER = 5,
     LOCK_CLASS_SPIN = 6,
     LOCK_CLASS_SEMAPHORE = 7,
-    LOCK_CLASS_JOIN = 8,  /* the address is the joined thread's pthread_t */
-    LOCK_CLASS_SLEEP = 9, /* the address is 0 */
-    LOCK_CLASS_POLL = 10, /* epoll, poll, select: the address is 0 */
+    LOCK_CLASS_JOIN = 8,   /* the address is the joined thread's pthread_t */
+    LOCK_CLASS_SLEEP = 9,  /* the address is 0 */
+    LOCK_CLASS_POLL = 10,  /* epoll, poll, select: the address is 0 */
+    LOCK_CLASS_FUTEX = 11, /* known by its futex calls alone, from the kernel: of a program's own making, or
+                              of one that no agent is in */
     LOCK_CLASS_COUNT
 };
 

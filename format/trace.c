@@ -115,7 +115,8 @@ static const struct trace_column off_cpu_columns[] = {
     COLUMN(off_cpu, syscall, TRACE_PLAIN),     COLUMN(off_cpu, flags, TRACE_PLAIN),
     COLUMN(off_cpu, stack, TRACE_PLAIN),       COLUMN(off_cpu, waker, TRACE_PLAIN),
     COLUMN(off_cpu, waker_stack, TRACE_PLAIN), COLUMN(off_cpu, ran, TRACE_PLAIN),
-    COLUMN(off_cpu, ran_name, TRACE_PLAIN),
+    COLUMN(off_cpu, ran_name, TRACE_PLAIN),    COLUMN(off_cpu, lock, TRACE_PLAIN),
+    COLUMN(off_cpu, owner, TRACE_PLAIN),
 };
 static const struct trace_column sample_columns[] = {
     COLUMN(sample, time, TRACE_DELTA),

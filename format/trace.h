@@ -232,6 +232,8 @@ struct trace_off_cpu {
     uint64_t waker_stack; /* where */
     uint64_t ran;         /* thread that had the CPU until then; 0: another process', or none */
     uint64_t ran_name;    /* string: what that process' thread is called; 0: the CPU was idle, or ran tells */
+    uint64_t lock;        /* what it waited at in a futex call, of LOCK_CLASS_FUTEX; 0: in none */
+    uint64_t owner;       /* thread that held that when the wait began, 0 unknown */
 };
 /* The block's thread was on a CPU when the sampling clock ticked. */
 struct trace_sample {

@@ -66,6 +66,7 @@ static const struct blame_rule {
     [LOCK_CLASS_JOIN] = {false, false, "[joined thread]"},
     [LOCK_CLASS_SLEEP] = {false, false, "[timer]"},
     [LOCK_CLASS_POLL] = {false, false, "[event]"},
+    [LOCK_CLASS_FUTEX] = {false, false, "[waker unknown]"},
 };
 
 static int stand_in(struct model *model, const char *text, uint32_t *ret_stack) {
@@ -424,7 +425,7 @@ int blame_lock(const struct model *model, uint32_t lock, const struct wait_filte
                void *context, struct blame_space *space) {
     struct blame_run run = {
         .model = model,
-        .rule = &BLAME_RULES[model->locks[lock].cls],
+        .rule = &BLAME_RULES[model_lock_rules(&model->locks[lock])],
         .releases = model->releases + model->lock_release_first[lock],
         .count = model->lock_release_first[lock + 1] - model->lock_release_first[lock],
         .add = add,

@@ -14,6 +14,7 @@
  *                       answer in the middle of its work does so deeper down.
  *   semaphore           by the same rule, but only if nobody both takes and posts it: such a
  *                       semaphore is used as a lock, and waiting for it is contention
+ *   futex               by the same rule, but only if no wait of it is known to be for an owner
  *   all others          never
  *
  * Frames of the C and C++ libraries, of lock wrappers and of thread starts (frame_nature.c) do not
@@ -37,7 +38,7 @@ enum idle_rule { IDLE_NEVER, IDLE_ALWAYS, IDLE_BY_DEPTH };
 static const enum idle_rule IDLE_RULES[LOCK_CLASS_COUNT] = {
     [LOCK_CLASS_CONDITION] = IDLE_BY_DEPTH, [LOCK_CLASS_SEMAPHORE] = IDLE_BY_DEPTH,
     [LOCK_CLASS_JOIN] = IDLE_ALWAYS,        [LOCK_CLASS_SLEEP] = IDLE_ALWAYS,
-    [LOCK_CLASS_POLL] = IDLE_ALWAYS,
+    [LOCK_CLASS_POLL] = IDLE_ALWAYS,        [LOCK_CLASS_FUTEX] = IDLE_BY_DEPTH,
 };
 
 /* Threads that do nothing but wait for work and do it. */
@@ -138,20 +139,25 @@ static bool is_undecided(const struct model_wait *wait, enum idle_rule rule) {
     return (wait->flags & MODEL_WAIT_OPEN) && wait->stack == MODEL_NONE && rule == IDLE_BY_DEPTH;
 }
 
-static void mark_run(const struct idle_marker *marker, const struct event_run *run) {
+/* Whether some are left undecided. */
+static bool mark_run(const struct idle_marker *marker, const struct event_run *run) {
     const struct model *model = marker->model;
     struct model_wait *wait = run->items;
+    bool undecided = false;
     for (uint32_t left = run->count; left > 0; left--, wait++) {
         struct lock_tally *lock = &marker->locks[wait->lock];
         if (wait->stack != MODEL_NONE)
             wait->stack = model->stack_map[wait->stack];
         if (wait->owner_site != MODEL_NONE && wait->mode != LOCK_CLASS_CONDITION)
             wait->owner_site = model->site_map[wait->owner_site];
-        if (is_undecided(wait, (enum idle_rule)lock->rule))
+        if (is_undecided(wait, (enum idle_rule)lock->rule)) {
+            undecided = true;
             continue;
+        }
         wait->idle = wait_is_idle(marker, wait, (enum idle_rule)lock->rule);
         tally_add(lock, wait);
     }
+    return undecided;
 }
 
 static void mark_undecided(const struct idle_marker *marker, const struct event_run *run) {
@@ -187,15 +193,11 @@ int idle_mark(struct model *model) {
         marker.locks[i].rule = lock_like ? IDLE_NEVER : (uint8_t)IDLE_RULES[lock->cls];
         lock->event = IDLE_RULES[lock->cls] != IDLE_NEVER && !lock_like;
     }
+    bool undecided = false;
     for (uint32_t i = 0; i < model->waits_read.run_count; i++)
-        mark_run(&marker, &model->waits_read.runs[i]);
-    for (uint32_t i = 0; i < model->waits_read.run_count; i++) {
-        const struct event_run *run = &model->waits_read.runs[i];
-        /* An open wait is the last of its thread's. */
-        const struct model_wait *last = (const struct model_wait *)run->items + run->count - 1;
-        if (last->flags & MODEL_WAIT_OPEN)
-            mark_undecided(&marker, run);
-    }
+        undecided = mark_run(&marker, &model->waits_read.runs[i]) || undecided;
+    for (uint32_t i = 0; undecided && i < model->waits_read.run_count; i++)
+        mark_undecided(&marker, &model->waits_read.runs[i]);
     for (uint32_t i = 0; i < model->lock_count; i++) {
         const struct lock_tally *tally = &marker.locks[i];
         struct model_lock *lock = &model->locks[i];

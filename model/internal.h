@@ -71,7 +71,7 @@ struct lock_extra {
     } counts[LOCK_MODES];
     uint64_t hold_maximum, wait_ns;
     uint64_t waits_had, waits_ended_ns; /* of recorded waits: that led to an acquisition; that are over */
-    bool lock_like;                     /* a semaphore used as a lock */
+    bool lock_like;                     /* a semaphore or futex used as a lock */
     bool hold_timed;                    /* some hold of it was */
 };
 

@@ -33,6 +33,7 @@ void loader_free(struct loader *loader) {
                              &loader->ran_names};
     for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++)
         id_map_free(maps[i]);
+    events_free(&loader->futexes);
     free(loader->modules_read);
     free(loader->locations_read);
     free(loader->frames_read);

@@ -29,6 +29,7 @@ struct loader {
     struct id_map strings, processes, modules, locations, stacks, threads, locks;
     struct id_map region_kinds; /* by string index + 1 */
     struct id_map ran_names;    /* by string index + 1 */
+    struct event_list futexes;  /* until futexes_settle() */
     struct loaded_module *modules_read;
     uint32_t module_count, module_room;
     struct loaded_location *locations_read;
@@ -73,6 +74,11 @@ int load_sample(struct loader *loader, uint32_t thread, const void *row);
 int load_schedule(struct loader *loader, uint32_t thread, const void *row);
 /* The same for all rows of a block of a known thread; what makes no sense is counted. */
 int load_off_cpu(struct loader *loader, uint32_t thread, const void *rows, uint32_t row_count);
+/* futex.c: of an off_cpu row, the wait it tells of. Returns as those of one row. */
+int load_futex(struct loader *loader, uint32_t thread, const struct trace_off_cpu *row);
+/* Adds what no agent has told of to the waits and releases. When all of those are read. Returns 0, -ENOMEM,
+ * -EOVERFLOW. */
+int futexes_settle(struct loader *loader);
 int load_waits(struct loader *loader, uint32_t thread, const void *rows, uint32_t row_count);
 int load_releases(struct loader *loader, uint32_t thread, const void *rows, uint32_t row_count);
 

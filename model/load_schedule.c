@@ -76,6 +76,8 @@ int load_off_cpu(struct loader *loader, uint32_t thread, const void *rows, uint3
                 loader->model->info.bad_rows++;
                 continue;
             }
+            if ((rc = load_futex(loader, thread, &row[done])) == -ENOMEM)
+                return rc;
             loader_saw_time(loader, row[done].begin + row[done].duration);
             filled++;
         }

@@ -14,11 +14,15 @@ static const char *const CLASS_NAMES[LOCK_CLASS_COUNT] = {
     [LOCK_CLASS_CONDITION] = "condition", [LOCK_CLASS_BARRIER] = "barrier",
     [LOCK_CLASS_SPIN] = "spin lock",      [LOCK_CLASS_SEMAPHORE] = "semaphore",
     [LOCK_CLASS_JOIN] = "join",           [LOCK_CLASS_SLEEP] = "sleep",
-    [LOCK_CLASS_POLL] = "poll",
+    [LOCK_CLASS_POLL] = "poll",           [LOCK_CLASS_FUTEX] = "futex",
 };
 
 const char *model_class_name(unsigned cls) {
     return CLASS_NAMES[cls < LOCK_CLASS_COUNT ? cls : LOCK_CLASS_NONE];
+}
+
+enum lock_class model_lock_rules(const struct model_lock *lock) {
+    return lock->cls == LOCK_CLASS_FUTEX && !lock->event ? LOCK_CLASS_MUTEX : lock->cls;
 }
 
 static void label_place(struct model_lock *lock, const struct model_frame *site) {

@@ -194,7 +194,8 @@ struct model_lock {
     uint64_t hold_total, hold_maximum;          /* ns */
     bool hold_estimated; /* hold_total is scaled up from timed holds, or short of what was not timed */
     bool idle;           /* all of its waiting is idle: listed after contention, never ranked with it */
-    bool event;          /* not held but waited for: a condition, a signalling semaphore, join, sleep, poll */
+    bool event;          /* not held but waited for: a condition, a signalling semaphore, join, sleep, poll,
+                            or a futex whose words never named an owner */
     const struct model_site *waiters, *holders;
     uint32_t waiter_count, holder_count;
     /*
@@ -315,6 +316,8 @@ bool model_frame_is_application(const struct model_frame *frame);
 const char *model_off_kind_name(enum model_off_kind kind);
 /* "mutex", "rwlock", "condition" ...; never NULL. */
 const char *model_class_name(unsigned cls);
+/* The class whose rules and words a lock goes by: a futex that had owners is a mutex. */
+enum lock_class model_lock_rules(const struct model_lock *lock);
 /* key=value facts of the run, in trace order. */
 const char *model_environment(const struct model *model, uint32_t index,
                               const char **ret_value); /* NULL past the end */

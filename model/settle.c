@@ -290,6 +290,8 @@ int loader_settle(struct loader *loader, uint64_t recording_end) {
     loss_settle(loader);
     int rc = open_waits_add(loader);
     if (rc == 0)
+        rc = futexes_settle(loader);
+    if (rc == 0)
         rc = code_settle(loader);
     return rc == 0 ? events_group(&model->waits_read, model->thread_count) : rc;
 }

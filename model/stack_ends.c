@@ -29,11 +29,13 @@ int stack_ends_count(struct model *model) {
 
     for (uint32_t i = 0; i < model->wait_count; i++) {
         uint32_t stack = model->waits[i].stack;
-        model->stack_ends[ends[stack < model->stack_count ? stack : model->stack_count]]++;
+        if (model->waits[i].mode != LOCK_CLASS_FUTEX) /* of the kernel's, counted below */
+            model->stack_ends[ends[stack < model->stack_count ? stack : model->stack_count]]++;
     }
     for (uint32_t i = 0; i < model->release_count; i++) {
         uint32_t stack = model->releases[i].stack;
-        model->stack_ends[ends[stack < model->stack_count ? stack : model->stack_count]]++;
+        if (model->releases[i].mode != LOCK_CLASS_FUTEX)
+            model->stack_ends[ends[stack < model->stack_count ? stack : model->stack_count]]++;
     }
     for (uint32_t i = 0; i < model->off_cpu.origin_count; i++) {
         const struct off_origin *origin = &model->off_cpu.origins[i];

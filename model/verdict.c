@@ -51,6 +51,7 @@ static const struct phrase {
     [LOCK_CLASS_JOIN] = {"ends it", " in", false},
     [LOCK_CLASS_SLEEP] = {"ends it", " in", false},
     [LOCK_CLASS_POLL] = {"ends it", " in", false},
+    [LOCK_CLASS_FUTEX] = {"wakes it", " in", false},
 };
 
 /* The wait that blocks each thread on the owner of a lock at its end, MODEL_NONE. */
@@ -190,7 +191,7 @@ static const char *often(uint64_t ns, uint64_t total, char *buffer, size_t bytes
 static void say_holder(struct text *text, const struct model *model, uint32_t index, uint64_t total,
                        uint32_t stack, uint64_t ns, const struct sums *holders) {
     const struct model_lock *lock = &model->locks[index];
-    const struct phrase *phrase = &PHRASES[lock->cls];
+    const struct phrase *phrase = &PHRASES[model_lock_rules(lock)];
     char name[NAME_BYTES], part[NAME_BYTES];
     uint32_t others, thread = sums_largest(holders, &others);
     bool one = thread != MODEL_NONE && holders->ns[thread] >= ns - ns / 5;
@@ -319,7 +320,7 @@ static int say_worst(struct text *text, const struct model *model, uint32_t inde
     if (rc == 0)
         rc = say_holders(text, model, index, total, &filter);
     say_meanwhile(text, model, lock, total);
-    if (lock->acquisitions > 0 && lock->hold_total > 0 && PHRASES[lock->cls].held)
+    if (lock->acquisitions > 0 && lock->hold_total > 0 && PHRASES[model_lock_rules(lock)].held)
         say(text, "A hold takes %s on average, %s at most. ",
             words_time(lock->hold_total / lock->acquisitions, time, sizeof(time)),
             words_time(lock->hold_maximum, count, sizeof(count)));

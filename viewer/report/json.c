@@ -20,7 +20,7 @@ static const char *const KIND_NAMES[LOCK_CLASS_COUNT] = {
     [LOCK_CLASS_CONDITION] = "condition", [LOCK_CLASS_BARRIER] = "barrier",
     [LOCK_CLASS_SPIN] = "spin",           [LOCK_CLASS_SEMAPHORE] = "semaphore",
     [LOCK_CLASS_JOIN] = "join",           [LOCK_CLASS_SLEEP] = "sleep",
-    [LOCK_CLASS_POLL] = "poll",
+    [LOCK_CLASS_POLL] = "poll",           [LOCK_CLASS_FUTEX] = "futex",
 };
 
 const char *const JSON_STATE_NAMES[MODEL_STATE_COUNT] = {

@@ -68,7 +68,7 @@ static void print_sites(const struct report *report, const char *title, const st
 
 static void print_lock_numbers(const struct report *report, const struct model_lock *lock) {
     char text[WORDS_BYTES], line[LINE_BYTES] = "";
-    if (!lock->event) {
+    if (!lock->event && lock->cls != LOCK_CLASS_FUTEX) { /* of a futex only waits are seen */
         page_append(line, sizeof(line), "acquired %s times",
                     words_count(lock->acquisitions, text, sizeof(text)));
         if (lock->acquisitions > 0)
@@ -166,6 +166,8 @@ static const char *holders_title(enum lock_class cls) {
         return "posted by";
     case LOCK_CLASS_BARRIER:
         return "last to arrive";
+    case LOCK_CLASS_FUTEX:
+        return "woken by";
     case LOCK_CLASS_JOIN:
     case LOCK_CLASS_SLEEP:
     case LOCK_CLASS_POLL:
@@ -188,7 +190,8 @@ static void print_lock(const struct report *report, unsigned rank, const struct 
     print_lock_numbers(report, lock);
     print_sites(report, "waiting in", lock->waiters, lock->waiter_count, total, lock->idle);
     if (lock->holder_count > 0)
-        print_sites(report, holders_title(lock->cls), lock->holders, lock->holder_count, total, lock->idle);
+        print_sites(report, holders_title(model_lock_rules(lock)), lock->holders, lock->holder_count, total,
+                    lock->idle);
     print_meanwhile(report, lock);
 }
 

@@ -37,12 +37,11 @@ async function shares(context, record) {
     }
     if (truth.name === 'sleeper') near('asleep', thread.states_ns.idle + thread.states_ns.runnable, truth.slept);
     if (truth.name === 'writer') near('I/O', thread.states_ns.blocked + thread.states_ns.runnable, truth.synced);
-    if (truth.name === 'waiter' && record[0] === '--kernel') {
+    if (truth.name === 'waiter') {
       near('lock wait', thread.states_ns.lock_wait + thread.states_ns.runnable, truth.waited);
       const woken = thread.woken_by.filter((row) => row.name === 'sleeper');
       context.expect(sum(woken, (row) => row.count) > 0, `the waiter is woken by ${JSON.stringify(thread.woken_by.map((row) => row.name))}`);
     }
-    if (truth.name === 'waiter' && record[0] === '--no-agent') near('futex', thread.off_cpu_ns.futex + thread.states_ns.runnable, thread.states_ns.blocked + thread.states_ns.runnable);
   }
   return { told, truths };
 }
@@ -57,12 +56,40 @@ async function bothSides(context) {
   context.equal(truths.length, 5, 'threads that told');
 }
 
-/* A program that nothing is preloaded into: static. Its threads, their names and futex waits are seen. */
+/* A program that nothing is preloaded into. Its threads, their names and what they wait at are seen, and who held
+ * that, by the words of the C library's mutex. */
 async function kernelAlone(context) {
-  const { told } = await shares(context, ['--no-agent']);
-  context.equal(told.locks.length, 0, 'locks without an agent');
+  const { told, truths } = await shares(context, ['--no-agent']);
   context.expect(told.threads.every((thread) => thread.states_ns.unknown === 0), 'every instant of every thread is known');
-  context.expect(/^No agent was there to tell locks apart\. 6 threads lived for .* waiting for a futex/.test(told.verdict), `verdict: ${told.verdict}`);
+  const waited = truths.find((truth) => truth.name === 'waiter').waited;
+  futexIs(context, told, 'bed_lock', waited, 'sleep_under_lock');
+  context.expect(/^bed_lock .* is waited for most: .* Only waiter waits, in wait_for_sleeper .*sleeper holds it, released in sleep_under_lock/.test(told.verdict), `verdict: ${told.verdict}`);
+}
+
+function futexIs(context, told, name, waited, holder) {
+  const lock = told.locks.find((row) => row.name.split(/[.[]/)[0] === name && row.wait_ns.total > 0);
+  if (!context.expect(lock, `${name} is not among ${told.locks.map((row) => row.name)}`)) return;
+  context.equal(lock.kind, 'futex', `${name}: kind`);
+  context.expect(Math.abs(lock.wait_ns.total - waited) <= (POINTS / 100) * waited + 500000, `${name}: ${lock.wait_ns.total} ns waited, in truth ${waited}`);
+  context.expect(lock.holders[0].stack.some((frame) => frame.startsWith(holder)), `${name}: woken in ${lock.holders[0].stack}, in truth ${holder}`);
+}
+
+/* Locks that no library knows of, one by one as the program timed them, in a program with nothing in it, in one
+ * that nothing can be put into, and beside an agent that does not know them either. */
+const WAKERS = {
+  plain_word: 'plain_give', owned_word: 'owned_give', kernel_word: 'kernel_give', second_word: 'second_wake', many_words: 'many_wake', timed_word: '[timed out]',
+};
+
+async function futexes(context) {
+  for (const [program, record] of [['futexes', ['--no-agent']], ['futexes_static', ['--no-agent']], ['futexes', ['--kernel']]]) {
+    const { recorded, report: told } = await report(context, context.program(program), [], record);
+    const truth = JSON.parse(recorded.stdout);
+    for (const name of Object.keys(truth)) futexIs(context, told, name, truth[name], WAKERS[name]);
+    for (const name of ['owned_word', 'kernel_word']) {
+      const lock = told.locks.find((row) => row.name === name);
+      context.equal(lock && lock.wait_ns.idle, 0, `${name}: idle`);
+    }
+  }
 }
 
 async function agentAlone(context) {
@@ -102,6 +129,7 @@ async function attached(context) {
 module.exports = [
   { name: 'kernel_states', run: bothSides, serial: true },
   { name: 'kernel_alone', run: kernelAlone, serial: true },
+  { name: 'kernel_futexes', run: futexes, serial: true },
   { name: 'kernel_not_wanted', run: agentAlone },
   { name: 'kernel_attached', run: attached },
   { name: 'kernel_neither', run: neither },

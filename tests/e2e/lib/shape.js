@@ -9,7 +9,7 @@ const LOSSES = ['ring_full', 'no_slot', 'nested', 'too_long', 'held_deep', 'corr
 const STACKS_INCOMPLETE = ['no_information', 'no_rule', 'unreadable'];
 const STATES = ['running', 'runnable', 'lock_wait', 'blocked', 'idle', 'unknown'];
 const OFF_CPU = ['io', 'page_fault', 'sleep', 'poll', 'futex', 'stopped', 'other'];
-const KINDS = ['mutex', 'rwlock', 'condition', 'barrier', 'spin', 'semaphore', 'join', 'sleep', 'poll', 'unknown'];
+const KINDS = ['mutex', 'rwlock', 'condition', 'barrier', 'spin', 'semaphore', 'join', 'sleep', 'poll', 'futex', 'unknown'];
 
 const number = (value) => (Number.isSafeInteger(value) && value >= 0 ? null : 'is no integer of 0 or more');
 /* Of today in nanoseconds: past what JavaScript keeps exactly. */
