@@ -156,13 +156,10 @@ static __always_inline bool stack_tell(const struct unwind_stack_taken *stack, _
     return false;
 }
 
-/* The stack of the current thread, by its hash; 0 none. */
-static __always_inline __u64 stack_take(__u32 tgid, __u64 now) {
+/* Tells of the stack where that was not done. Returns its hash, 0 where it could not be told. */
+static __always_inline __u64 stack_name(const struct unwind_stack_taken *stack, __u32 tgid, __u64 now) {
     __u32 zero = 0;
     struct sched_stacks *seen = bpf_map_lookup_elem(&sched_stacks_seen, &zero);
-    struct unwind_stack_taken *stack = unwind_take(tgid);
-    if (!stack)
-        return 0;
     __u64 hash = stack->hash, mark = hash ^ (__u64)tgid << 32;
     if (seen) {
         __u64 *place = &seen->hashes[UNWIND_MASK(mark ^ mark >> 32, (1 << SCHED_STACKS_SEEN_BITS) - 1)];
@@ -173,6 +170,15 @@ static __always_inline __u64 stack_take(__u32 tgid, __u64 now) {
                 hash = 0;
         }
     }
+    return hash;
+}
+
+/* The stack of the current thread, by its hash; 0 none. */
+static __always_inline __u64 stack_take(__u32 tgid, __u64 now) {
+    struct unwind_stack_taken *stack = unwind_take(tgid);
+    if (!stack)
+        return 0;
+    __u64 hash = stack_name(stack, tgid, now);
     unwind_give(stack);
     return hash;
 }
@@ -386,6 +392,35 @@ int BPF_PROG(sched_exited, struct task_struct *task) {
     return 0;
 }
 
+/* Where a sample's kernel stack is taken: no sample interrupts another of its CPU. */
+struct {
+    __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+    __uint(max_entries, 1);
+    __type(key, __u32);
+    __type(value, struct unwind_stack_taken);
+} sched_kernel_stack SEC(".maps");
+
+/* What the sample interrupted in the kernel, by its hash; 0: it was not in the kernel. The kernel unwinds
+ * itself rightly. */
+static __always_inline __u64 kernel_stack_take(void *ctx, __u32 tgid, __u64 now) {
+    __u32 zero = 0;
+    struct unwind_stack_taken *stack = bpf_map_lookup_elem(&sched_kernel_stack, &zero);
+    long bytes = stack ? bpf_get_stack(ctx, stack->frames, sizeof(stack->frames), 0) : 0;
+    if (!stack || bytes < (long)sizeof(stack->frames[0]))
+        return 0;
+    __u32 count = (__u32)bytes / sizeof(stack->frames[0]);
+    __u64 hash = 0, factor = 1;
+    for (__u32 i = 0; i < UNWIND_FRAMES_MAX && i < count; i++) {
+        hash += stack_hash_mix(stack->frames[i]) * factor;
+        factor *= STACK_HASH_FACTOR;
+    }
+    stack->hash = stack_hash_finish(hash);
+    stack->count = count;
+    stack->end = count < UNWIND_FRAMES_MAX ? UNWIND_END_START : UNWIND_END_CUT;
+    stack->flags = SCHED_STACK_KERNEL;
+    return stack_name(stack, tgid, now);
+}
+
 SEC("perf_event")
 int sched_sampled(void *ctx) {
     struct task_struct *task = bpf_get_current_task_btf();
@@ -396,6 +431,7 @@ int sched_sampled(void *ctx) {
     if (!thread) /* it is ending */
         return 0;
     __u64 now = bpf_ktime_get_ns(), stack = stack_take(tgid, now);
+    __u64 kernel_stack = kernel_stack_take(ctx, tgid, now);
     struct sched_sample *record = bpf_ringbuf_reserve(&sched_records, sizeof(*record), 0);
     if (!record) {
         __sync_fetch_and_add(&sched_counters.lost, 1);
@@ -403,7 +439,7 @@ int sched_sampled(void *ctx) {
     }
     header_set(&record->header, SCHED_SAMPLE, tgid, tid, thread->own_tid, now);
     record->stack = stack;
-    record->kernel_stack = 0;
+    record->kernel_stack = kernel_stack;
     record->weight_ns = sched_sample_ns;
     bpf_ringbuf_submit(record, BPF_RB_NO_WAKEUP);
     return 0;

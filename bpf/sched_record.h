@@ -64,13 +64,15 @@ struct sched_off {
     char ran_comm[SCHED_COMM_BYTES];
 };
 
+#define SCHED_STACK_KERNEL 0x80 /* frames are the kernel's: of the process too that was in it */
+
 /* header.tid 0; what process it is of is in header.tgid. */
 struct sched_stack {
     struct sched_header header;
     __u64 hash;
     __u16 count;
-    __u8 end; /* enum unwind_end */
-    __u8 flags;
+    __u8 end;   /* enum unwind_end */
+    __u8 flags; /* UNWIND_STACK_*, SCHED_STACK_KERNEL */
     __u32 reserved;
     __u64 frames[]; /* count; the record may be longer */
 };
@@ -90,8 +92,8 @@ struct sched_life {
 struct sched_sample {
     struct sched_header header;
     __u64 stack;
-    __u64 kernel_stack;
-    __u64 weight_ns; /* what it stands for */
+    __u64 kernel_stack; /* 0: it was not in the kernel, or not known */
+    __u64 weight_ns;    /* what it stands for */
 };
 
 /* Of a thread, in the map sched_threads, by tid. */

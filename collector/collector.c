@@ -166,6 +166,13 @@ static void recording_finish(struct recording *recording, struct collector_resul
         environment_add(recording, "refused_agents", refused);
     }
     symbolise_write(recording);
+    if (kernel_symbols_are_hidden(recording->kernel)) {
+        snprintf(result->kernel_note, sizeof(result->kernel_note),
+                 "the kernel's frames have no names: /proc/kallsyms hides its addresses (see "
+                 "kernel.kptr_restrict; "
+                 "or CAP_SYSLOG is missing)");
+        environment_add(recording, "kernel_symbols", "hidden");
+    }
     struct trace_end row = {.time = end, .emitted = recording->emitted, .stored = recording->stored};
     if (getrusage(RUSAGE_SELF, &used) == 0)
         row.collector_cpu_ns = (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * 1000000000ULL +

@@ -46,7 +46,7 @@ struct collector_result {
     int trace_errno;           /* why there is no trace, or why it stopped early; 0: it is complete */
     uint32_t processes;        /* that an agent reported from */
     char note[256];            /* one line that says why nothing was recorded, or empty */
-    char kernel_note[256];     /* one line that says why the kernel's side is missing, or empty */
+    char kernel_note[256];     /* one line that says what is missing of the kernel's side, or empty */
 };
 
 /*

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "collector/kernel_symbols.h"
+
 #define AGENT_PATIENCE_NS 1500000000ULL /* a process whose agent has not reported by then has none */
 #define CLAIM_SLACK_NS 1000000ULL
 
@@ -170,6 +172,8 @@ int kernel_open(struct recording *recording, const struct kernel_probes_options 
         free(kernel);
         return error;
     }
+    if (options->sample_hz)
+        kernel_symbols_open("/proc/kallsyms", &kernel->symbols); /* without it frames have no names */
     *ret_kernel = kernel;
     return 0;
 }
@@ -188,6 +192,7 @@ void kernel_close(struct kernel *kernel) {
     while (kernel->processes)
         process_free(kernel, kernel->processes);
     kernel_probes_close(kernel->probes);
+    kernel_symbols_close(kernel->symbols);
     table_clear(&kernel->by_tid);
     free(kernel->threads);
     free(kernel);
@@ -392,6 +397,14 @@ void kernel_finish(struct kernel *kernel) {
     for (struct kernel_process *process = kernel->processes; process; process = process->next)
         if (!kernel_image_find(kernel, process) && !process->replaced)
             kernel_image_make(kernel, process);
+}
+
+bool kernel_frame_find(struct kernel *kernel, uint64_t pc, struct symbol_frame *ret_frame) {
+    return kernel && kernel->symbols && kernel_symbols_find(kernel->symbols, pc, ret_frame);
+}
+
+bool kernel_symbols_are_hidden(const struct kernel *kernel) {
+    return kernel && kernel->symbols && kernel_symbols_hidden(kernel->symbols);
 }
 
 void kernel_stats(const struct kernel *kernel, struct kernel_probes_stats *ret_stats) {

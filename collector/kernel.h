@@ -20,6 +20,10 @@ struct recording;
 struct image;
 struct kernel;
 
+/* What the trace calls the kernel's own code, and where that begins. */
+#define KERNEL_MODULE_PATH "[kernel]"
+#define KERNEL_MODULE_START (1ULL << 63)
+
 /* Returns 0 or a negative errno as kernel_probes_open(). options: record and argument are ours. alone: no
  * agent will report. */
 int kernel_open(struct recording *recording, const struct kernel_probes_options *options, bool alone,
@@ -48,6 +52,11 @@ void kernel_thread_described(struct kernel *kernel, struct image *image, uint32_
 void kernel_image_end(struct kernel *kernel, struct image *image);
 /* Stretches that have not ended, and processes that nothing was told of. Before the images' end. */
 void kernel_finish(struct kernel *kernel);
+/* The kernel's function that pc lies in; false where it is not known. */
+struct symbol_frame;
+bool kernel_frame_find(struct kernel *kernel, uint64_t pc, struct symbol_frame *ret_frame);
+/* Whether names were looked for and the kernel hides where its functions are. */
+bool kernel_symbols_are_hidden(const struct kernel *kernel);
 void kernel_stats(const struct kernel *kernel, struct kernel_probes_stats *ret_stats);
 
 #endif

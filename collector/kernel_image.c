@@ -166,8 +166,17 @@ static void module_note(struct kernel *kernel, struct kernel_process *process, u
         module_define(kernel, process, module);
 }
 
+/* Each process has the kernel mapped: all that is not a user's address. */
+static void kernel_define(struct kernel *kernel, struct kernel_process *process) {
+    char path[] = KERNEL_MODULE_PATH;
+    const struct kernel_module module = {.start = KERNEL_MODULE_START, .end = UINT64_MAX, .path = path};
+    if (!module_is_told(kernel->recording, process->image, module.start, module.end))
+        module_define(kernel, process, &module);
+}
+
 static void stack_define(struct kernel *kernel, struct kernel_process *process,
                          const struct sched_stack *stack) {
+    bool in_kernel = stack->flags & SCHED_STACK_KERNEL;
     union {
         struct record_stack record;
         uint64_t words[sizeof(struct record_stack) / 8 + STACK_FRAMES_MAX];
@@ -177,15 +186,20 @@ static void stack_define(struct kernel *kernel, struct kernel_process *process,
     space.record.header.flags = stack->end == UNWIND_END_START                         ? 0
                                 : stack->end == UNWIND_END_CUT || count < stack->count ? STACK_TRUNCATED
                                                                                        : STACK_INCOMPLETE;
+    if (in_kernel)
+        kernel_define(kernel, process);
     for (uint32_t i = 0; i < count; i++) {
-        module_note(kernel, process, stack->frames[i] - (i > 0));
+        if (!in_kernel)
+            module_note(kernel, process, stack->frames[i] - (i > 0));
         space.record.frames[i] = stack->frames[i];
     }
+    if (in_kernel && count > 0) /* interrupted there, and a stack's addresses are looked up one before */
+        space.record.frames[0]++;
     intern_stack_define(kernel->recording, process->image, &space.record);
 }
 
 static bool stack_has_unknown(const struct kernel_process *process, const struct sched_stack *stack) {
-    for (uint32_t i = 0; i < stack->count; i++)
+    for (uint32_t i = 0; i < stack->count && !(stack->flags & SCHED_STACK_KERNEL); i++)
         if (!kernel_module_find(process, stack->frames[i]))
             return true;
     return false;

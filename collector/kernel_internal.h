@@ -84,6 +84,7 @@ struct kernel {
     bool draining;       /* the probes' ring is being read */
     bool quiet;          /* the trace's writer is at work and must not be used: rows and stacks are queued */
     bool queued;
+    struct kernel_symbols *symbols; /* NULL: no samples, or no memory */
     struct kernel_missed missed[KERNEL_MISSED_MAX];
     struct kernel_ended ended[KERNEL_ENDED_MAX];
     uint32_t missed_next;

@@ -169,6 +169,7 @@ static void row_write(struct kernel *kernel, struct kernel_thread *thread, const
         .time = row->header.time,
         .weight = row->sample.weight_ns,
         .stack = stack_id(kernel, thread, row->header.tgid, row->sample.stack),
+        .kernel_stack = stack_id(kernel, thread, row->header.tgid, row->sample.kernel_stack),
     };
     trace_writer_row(kernel->recording->writer, TRACE_SAMPLE, thread->thread, &sample);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "collector/kernel.h"
 #include "collector/recording.h"
 #include "collector/symbol.h"
 
@@ -16,6 +17,7 @@ struct module_span {
 
 struct names {
     const struct catalogue *catalogue;
+    struct kernel *kernel;
     struct symbolizer *symbolizer;
     struct symbol_module **modules; /* by id; NULL: not opened, or could not be */
     bool *module_tried;             /* by id */
@@ -74,6 +76,8 @@ size_t names_frames(struct names *names, uint32_t id, struct symbol_frame *ret_f
     uint64_t pc = location->exact ? location->pc : location->pc - 1;
     if (location->module == 0)
         return jit_frame(names, location, pc, ret_frames) ? 1 : 0;
+    if (pc >= KERNEL_MODULE_START)
+        return kernel_frame_find(names->kernel, pc, ret_frames) ? 1 : 0;
     struct symbol_module *module = names_module(names, location->module);
     if (!module)
         return 0;
@@ -146,6 +150,7 @@ void symbolise_write(struct recording *recording) {
     size_t modules = (size_t)catalogue->module_count + 1, processes = (size_t)catalogue->process_count + 1;
     struct names names = {
         .catalogue = catalogue,
+        .kernel = recording->kernel,
         .modules = calloc(modules, sizeof(struct symbol_module *)),
         .module_tried = calloc(modules, sizeof(bool)),
         .spans = calloc(modules, sizeof(struct module_span)),

@@ -143,6 +143,25 @@ static void test_root(void) {
     free(text);
 }
 
+/* The kernel's frames are told from a program's that have the same name. */
+static void test_kernel(void) {
+    static const struct tree_row ROWS[] = {
+        {.depth = 1, .function = "vfs_read", .module = "shop", .self_ns = 2000, .count = 1},
+        {.depth = 2, .function = "do_syscall_64", .module = "[kernel]"},
+        {.depth = 3, .function = "vfs_read", .module = "[kernel]", .self_ns = 7000, .count = 2},
+        {.depth = 3, .label = "read", .self_ns = 3000, .count = 1},
+    };
+    struct tree tree = TREE_OF(ROWS);
+    struct export_flame flame = flame_of(&tree);
+    char *text;
+    size_t bytes;
+    CHECK_EQ_INT(write_to_memory(folded_write, &flame, &text, &bytes), 0);
+    CHECK_STR(text,
+              "vfs_read 2\nvfs_read;do_syscall_64_[k];vfs_read_[k] 7\nvfs_read;do_syscall_64_[k];read 3\n");
+    free(text);
+    tree_release(&tree);
+}
+
 static void test_failures(void) {
     struct export_flame flame = {0};
     char *text;
@@ -176,6 +195,7 @@ int main(void) {
     test_hostile_names();
     test_sums();
     test_root();
+    test_kernel();
     test_failures();
     return check_summary();
 }

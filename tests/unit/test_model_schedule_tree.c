@@ -41,7 +41,7 @@ static void check_lines(const struct model *model, enum model_tree_kind kind, bo
 }
 
 static const char *const CPU[] = {
-    "serve;read_all;do_syscall_64;vfs_read 20000",
+    "serve;read_all;do_syscall_64_[k];vfs_read_[k] 20000",
     "serve;give 10000",
     NULL,
 };

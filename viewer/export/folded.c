@@ -6,7 +6,7 @@
  * flamegraph.pl and difffolded.pl take a line apart with /^(.*)\s+?(\d+(?:\.\d*)?)$/, twice: a second
  * number before the count would be read as the first column of a differential. So a name that ends
  * in a space and a number ("worker 3") gets '_' for that space; ';' becomes ':' as in
- * stackcollapse-perf.pl.
+ * stackcollapse-perf.pl, and the kernel's functions end in "_[k]" as with its --kernel.
  *
  * Counts are nanoseconds rounded down or up to a microsecond, never further off, and at least 1, so
  * that no stack that waited disappears. Which are rounded up is chosen by the largest remainder, so
@@ -16,6 +16,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "viewer/export/flame.h"
 #include "viewer/export/output.h"
@@ -85,6 +86,10 @@ static char *folded_number_at_end(char *name, size_t length) {
 /* Names longer than this are cut: a frame of folded stacks is a label, and hostile ones have no end. */
 #define NAME_BYTES 4096
 
+static bool is_kernel(const struct model_frame *frame) {
+    return frame && frame->module && strncmp(frame->module, "[kernel", strlen("[kernel")) == 0;
+}
+
 static void folded_put_name(struct output *out, const struct model_tree_node *node) {
     const char *name = export_node_name(node);
     char clean[NAME_BYTES];
@@ -106,6 +111,8 @@ static void folded_put_name(struct output *out, const struct model_tree_node *no
         output_bytes(out, clean, length);
     else
         output_text(out, "[unknown]");
+    if (is_kernel(node->frame))
+        output_text(out, "_[k]");
 }
 
 static void folded_put_stack(struct output *out, const struct model_tree_node *nodes, uint32_t node,

@@ -92,6 +92,39 @@ async function futexes(context) {
   }
 }
 
+/* Its samples have what it did in the kernel on top of the function that called it. */
+async function inKernel(context) {
+  for (const record of [['--kernel'], ['--no-agent']]) {
+    await report(context, context.program('reading'), [], record);
+    const result = await context.waitscope(['export', '-f', 'folded', '--kind', 'cpu', '-o', '-', 'out.trace']);
+    context.equal(result.code, 0, `exit code of the export (${result.stderr})`);
+    let all = 0, named = 0;
+    for (const line of result.stdout.split('\n').filter((row) => row !== '')) {
+      const [, stack, count] = /^(.+) (\d+)$/.exec(line);
+      const frames = stack.split(';');
+      const caller = frames.findIndex((frame) => /^read_zeros/.test(frame)), first = frames.findIndex((frame) => frame.endsWith('_[k]'));
+      all += Number(count);
+      if (caller >= 0 && first > caller && frames.slice(first).every((frame) => /^[a-zA-Z_].*_\[k\]$/.test(frame)) &&
+        frames.slice(first).some((frame) => /read/.test(frame))) named += Number(count);
+    }
+    context.expect(named >= 0.8 * all && all > 0, `${record}: read_zeros called the kernel in ${named} of ${all} µs:\n${result.stdout}`);
+  }
+}
+
+/* Where functions are is hidden from whoever may not see it: that is said, once, and the rest is as ever. */
+async function inKernelHidden(context) {
+  const without = ['--bounding-set=-syslog', '--inh-caps=-syslog'], setpriv = context.tool('setpriv');
+  const symbols = await context.run(setpriv, [...without, 'head', '-n', '1', '/proc/kallsyms']);
+  const hidden = /^0+ /.test(symbols.stdout); // perf_event_paranoid below 2 shows them to all
+  const recorded = await context.run(setpriv, [...without, context.bin, 'record', '--no-agent', '-o', 'out.trace', '--', context.program('reading')]);
+  context.equal(recorded.code, 0, `exit code (${recorded.stderr})`);
+  const said = recorded.stderr.split('\n').filter((line) => /\/proc\/kallsyms hides/.test(line));
+  context.equal(said.length, hidden ? 1 : 0, `times that it is said (${recorded.stderr})`);
+  const result = await context.waitscope(['export', '-f', 'folded', '--kind', 'cpu', '-o', '-', 'out.trace']);
+  const wanted = hidden ? /;read_zeros;.*\[kernel\]\+0x[0-9a-f]+_\[k\] \d+$/m : /;read_zeros;.*read\w*_\[k\]/m;
+  context.expect(wanted.test(result.stdout), `no frames of the kernel as ${wanted}:\n${result.stdout}`);
+}
+
 async function agentAlone(context) {
   const { report: told } = await report(context, context.program('states'), [], ['--no-kernel']);
   context.expect(told.threads.every((thread) => thread.states_ns.runnable === 0), 'nobody told of a run queue');
@@ -130,6 +163,8 @@ module.exports = [
   { name: 'kernel_states', run: bothSides, serial: true },
   { name: 'kernel_alone', run: kernelAlone, serial: true },
   { name: 'kernel_futexes', run: futexes, serial: true },
+  { name: 'kernel_frames', run: inKernel, serial: true },
+  { name: 'kernel_frames_hidden', run: inKernelHidden, serial: true },
   { name: 'kernel_not_wanted', run: agentAlone },
   { name: 'kernel_attached', run: attached },
   { name: 'kernel_neither', run: neither },
