@@ -52,6 +52,16 @@ struct pt_regs {
     unsigned long bp, ax, di, si, r10, orig_ax, ip, cs, sp;
 };
 
+/* What an iterator over threads gets, one after the other and NULL at the end. */
+struct seq_file;
+struct bpf_iter_meta {
+    struct seq_file *seq;
+};
+struct bpf_iter__task {
+    struct bpf_iter_meta *meta;
+    struct task_struct *task;
+};
+
 #pragma clang attribute pop
 
 /* include/linux/sched.h */

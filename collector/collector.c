@@ -305,7 +305,9 @@ static int record_attached(const struct collector_options *options, struct recor
     }
     recording_begin(recording, options);
     recording->child = recording->no_follow ? pid : 0;
-    error = kernel_attach(recording->kernel, pid);
+    error = kernel_attach(recording->kernel, pid, result->kernel_note, sizeof(result->kernel_note));
+    if (error == 0 && result->kernel_note[0])
+        environment_add(recording, "kernel_side", result->kernel_note);
     if (error != 0) {
         unlink(result->trace_path);
         result->trace_path[0] = '\0';

@@ -32,8 +32,9 @@ void kernel_close(struct kernel *kernel);
 /* In words, for an error of kernel_open(): what is in the way. */
 void kernel_why_not(int error, char *ret_text, size_t bytes);
 int kernel_follow(struct kernel *kernel, int pid);
-/* The same for a process that runs already, with the threads it has. -ESRCH where there is none. */
-int kernel_attach(struct kernel *kernel, int pid);
+/* The same for a process that runs already, with the threads it has. -ESRCH where there is none. ret_note: in
+ * words, what could not be found out of them; unchanged if all could. */
+int kernel_attach(struct kernel *kernel, int pid, char *ret_note, size_t bytes);
 int kernel_fd(const struct kernel *kernel);
 
 /* Takes in what has come. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A process that runs already. It is followed from now on, and the threads that it has are told of as /proc
- * shows them: one that sleeps will not be heard from until it is woken, so its stretch is begun here. The
- * probes come first: what they have said of a thread meanwhile stands.
+ * shows them: one that sleeps will not be heard from until it is woken, so its stretch is begun here, with
+ * the stack that it waits in. The probes come first: what they have said of a thread meanwhile stands, and
+ * what was found out here of one that did not sleep all the while is dropped.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -11,6 +12,14 @@
 #include <string.h>
 
 #include "collector/kernel_internal.h"
+#include "collector/kernel_registers.h"
+
+struct attach {
+    struct kernel *kernel;
+    int pid;
+    struct registers_record *registers; /* of its threads */
+    size_t count;
+};
 
 static FILE *task_open(int pid, uint32_t tid, const char *what) {
     char path[96];
@@ -58,7 +67,35 @@ static int32_t syscall_read(int pid, uint32_t tid) {
     return number;
 }
 
-static void thread_attach(struct kernel *kernel, int pid, uint32_t tid) {
+/* The stack of a thread that sleeps, if it sleeps still when this is over. */
+static bool stack_read(const struct attach *attach, uint32_t tid, struct unwind_stack_taken *ret_stack) {
+    for (size_t i = 0; i < attach->count; i++)
+        if (attach->registers[i].tid == tid)
+            return kernel_probes_sleeper_take(attach->kernel->probes, attach->pid, &attach->registers[i],
+                                              ret_stack);
+    return false;
+}
+
+static void stack_put(const struct attach *attach, uint32_t tid, uint64_t now,
+                      const struct unwind_stack_taken *stack) {
+    union {
+        struct sched_stack record;
+        uint64_t words[sizeof(struct sched_stack) / 8 + UNWIND_FRAMES_MAX];
+    } space = {.record = {.header = {.kind = SCHED_STACK, .tgid = (uint32_t)attach->pid, .time = now},
+                          .hash = stack->hash,
+                          .count = stack->count,
+                          .end = stack->end,
+                          .flags = stack->flags}};
+    const struct kernel_thread *thread = kernel_thread_find(attach->kernel, tid);
+    memcpy(space.record.frames, stack->frames, stack->count * sizeof(stack->frames[0]));
+    if (thread)
+        kernel_stack_take(attach->kernel, thread->process, &space.record);
+}
+
+static void thread_attach(const struct attach *attach, uint32_t tid) {
+    struct kernel *kernel = attach->kernel;
+    int pid = attach->pid;
+    struct unwind_stack_taken stack;
     struct sched_thread state = {.tgid = (uint32_t)pid, .syscall = -1};
     struct sched_life life = {.header = {.kind = SCHED_THREAD, .tgid = (uint32_t)pid, .tid = tid}};
     char letter;
@@ -69,21 +106,30 @@ static void thread_attach(struct kernel *kernel, int pid, uint32_t tid) {
     if (letter == 'S' || letter == 'D' || letter == 'I' || letter == 'T' || letter == 't') {
         state.off = state.begin;
         state.syscall = syscall_read(pid, tid);
+        state.stack = stack_read(attach, tid, &stack) ? stack.hash : 0;
         state.cause = letter == 'S'   ? TRACE_OFF_ASLEEP
                       : letter == 'D' ? TRACE_OFF_HELD
                       : letter == 'I' ? TRACE_OFF_HELD
                                       : TRACE_OFF_STOPPED;
     }
     /* Where the probes have seen it already they told of it themselves. */
-    if (kernel_probes_thread_put(kernel->probes, tid, &state) == 0)
-        kernel_record_take(kernel, &life, sizeof(life));
+    if (kernel_probes_thread_put(kernel->probes, tid, &state) != 0)
+        return;
+    kernel_record_take(kernel, &life, sizeof(life));
+    if (state.stack)
+        stack_put(attach, tid, state.begin, &stack);
 }
 
-int kernel_attach(struct kernel *kernel, int pid) {
+int kernel_attach(struct kernel *kernel, int pid, char *ret_note, size_t bytes) {
+    struct attach attach = {.kernel = kernel, .pid = pid};
     char path[64];
     snprintf(path, sizeof(path), "/proc/%d/task", pid);
     kernel->recording->now = clock_now_ns();
     int error = kernel_probes_add(kernel->probes, pid);
+    int blind = error == 0 ? kernel_registers_read(pid, &attach.registers, &attach.count) : 0;
+    if (blind < 0)
+        snprintf(ret_note, bytes, "where threads waited when the recording began is not known: %s",
+                 strerror(-blind));
     DIR *folder = error == 0 ? opendir(path) : NULL;
     if (error == 0 && !folder)
         error = errno == ENOENT ? -ESRCH : -errno;
@@ -92,8 +138,9 @@ int kernel_attach(struct kernel *kernel, int pid) {
         char *end;
         unsigned long tid = strtoul(entry->d_name, &end, 10);
         if (*end == '\0' && tid > 0 && tid <= INT32_MAX)
-            thread_attach(kernel, pid, (uint32_t)tid);
+            thread_attach(&attach, (uint32_t)tid);
     }
+    free(attach.registers);
     if (folder)
         closedir(folder);
     kernel_drain(kernel);

@@ -13,6 +13,7 @@
 #include "bpf/sched.skel.h"
 #include "collector/clock.h"
 #include "collector/unwind_follow.h"
+#include "collector/unwind_sleeper.h"
 
 struct kernel_probes {
     struct kernel_probes_options options;
@@ -143,6 +144,12 @@ int kernel_probes_add(struct kernel_probes *probes, pid_t pid) {
 int kernel_probes_thread_put(struct kernel_probes *probes, uint32_t tid, const struct sched_thread *thread) {
     return bpf_map__update_elem(probes->skeleton->maps.sched_threads, &tid, sizeof(tid), thread,
                                 sizeof(*thread), BPF_NOEXIST);
+}
+
+bool kernel_probes_sleeper_take(const struct kernel_probes *probes, pid_t pid,
+                                const struct registers_record *registers,
+                                struct unwind_stack_taken *ret_stack) {
+    return unwind_sleeper_take(probes->tables, pid, registers, ret_stack);
 }
 
 int kernel_probes_fd(const struct kernel_probes *probes) {

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "bpf/registers_record.h"
 #include "bpf/sched_record.h"
 #include "collector/unwind_tables.h"
 
@@ -32,6 +33,10 @@ void kernel_probes_close(struct kernel_probes *probes);
 int kernel_probes_add(struct kernel_probes *probes, pid_t pid);
 /* Gives a thread that has not been seen yet its state. Returns 0, or -EEXIST where it has been seen. */
 int kernel_probes_thread_put(struct kernel_probes *probes, uint32_t tid, const struct sched_thread *thread);
+/* The stack of a thread of a followed process that sleeps, as unwind_sleeper_take(). */
+bool kernel_probes_sleeper_take(const struct kernel_probes *probes, pid_t pid,
+                                const struct registers_record *registers,
+                                struct unwind_stack_taken *ret_stack);
 /* Readable when code was mapped, and kernel_probes_drain() should not wait. */
 int kernel_probes_fd(const struct kernel_probes *probes);
 /* Hands out all records there are. Never waits. */

@@ -404,13 +404,21 @@ bool unwind_tables_process_known(const struct unwind_tables *tables, pid_t pid) 
     return process_find(tables, pid) != NULL;
 }
 
-bool unwind_tables_process_jit(const struct unwind_tables *tables, pid_t pid) {
+bool unwind_tables_view(const struct unwind_tables *tables, pid_t pid, struct unwind_tables_view *ret_view) {
     const struct process *process = process_find(tables, pid);
     if (!process)
         return false;
-    const struct unwind_table *table =
-        unwind_pool_at(&tables->slots, tables->tables[process->table - 1]->slot);
-    return table->flags & UNWIND_TABLE_JIT;
+    *ret_view = (struct unwind_tables_view){
+        .table = unwind_pool_at(&tables->slots, tables->tables[process->table - 1]->slot),
+        .pages = &tables->modules.pages,
+        .rows = &tables->modules.rows,
+    };
+    return true;
+}
+
+bool unwind_tables_process_jit(const struct unwind_tables *tables, pid_t pid) {
+    struct unwind_tables_view view;
+    return unwind_tables_view(tables, pid, &view) && (view.table->flags & UNWIND_TABLE_JIT);
 }
 
 void unwind_tables_process_each(const struct unwind_tables *tables, void (*call)(void *argument, pid_t pid),

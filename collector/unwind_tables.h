@@ -24,6 +24,7 @@
 #include "bpf/unwind_table.h"
 
 struct bpf_object;
+struct unwind_pool;
 struct unwind_tables;
 
 struct unwind_tables_stats {
@@ -58,6 +59,13 @@ void unwind_tables_process_remove(struct unwind_tables *tables, pid_t pid);
 /* Takes over children that the kernel has given a table and that nobody has told of: events were lost. */
 void unwind_tables_adopt(struct unwind_tables *tables);
 bool unwind_tables_process_known(const struct unwind_tables *tables, pid_t pid);
+/* A process' table and where what it leads to lies; good until a process is added or removed. False if it is
+ * not known. */
+struct unwind_tables_view {
+    const struct unwind_table *table;
+    const struct unwind_pool *pages, *rows;
+};
+bool unwind_tables_view(const struct unwind_tables *tables, pid_t pid, struct unwind_tables_view *ret_view);
 /* Whether the process has code that is in no file. */
 bool unwind_tables_process_jit(const struct unwind_tables *tables, pid_t pid);
 /* Calls for each process that is known, in no order; none may be added or removed meanwhile. */

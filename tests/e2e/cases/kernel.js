@@ -159,6 +159,42 @@ async function attached(context) {
   context.equal(gone.stderr, `waitscope: cannot record process ${child.pid}: No such process\n`, 'what is said');
 }
 
+/* Where each thread slept before anybody looked, and so all the time; the last frame is of the kernel's side. */
+const SLEEPERS = [
+  ['main', 'read'], ['by_clock', 'sleep_by_clock', 'clock_nanosleep'], ['on_futex', 'sleep_on_futex', 'futex'],
+  ['in_read', 'sleep_in_read', 'read'], ['in_handler', 'raise', 'sleep_in_handler', 'pause'],
+];
+
+async function attachedAsleep(context) {
+  const child = context.begin(context.program('sleepers'), [], { stdin: true });
+  const tasks = `/proc/${child.pid}/task`;
+  await context.until('its threads to sleep', () => {
+    const threads = fs.readdirSync(tasks);
+    const calls = threads.map((tid) => Number.parseInt(fs.readFileSync(`${tasks}/${tid}/syscall`, 'utf8'), 10)).sort((a, b) => a - b);
+    return String(calls) === '0,0,34,202,230'; // read twice, pause, futex, clock_nanosleep
+  });
+  const recorded = await context.waitscope(['record', '-p', String(child.pid), '-d', '0.5', '-o', 'out.trace']);
+  context.equal(recorded.code, 0, `exit status (${recorded.stderr})`);
+  context.expect(/^waitscope: it is recorded without the agent: /m.test(recorded.stderr), `what is missing is not said: ${recorded.stderr}`);
+  const told = await context.report(context.file('out.trace'));
+  const result = await context.waitscope(['export', '-f', 'folded', '--kind', 'offcpu', '--idle', '-o', '-', 'out.trace']);
+  context.equal(result.code, 0, `exit code of the export (${result.stderr})`);
+  const rows = result.stdout.split('\n').filter((row) => row !== '').map((row) => /^(.+) (\d+)$/.exec(row));
+  const whole = Math.max(...told.threads.map(life)) / 1000;
+  for (const names of SLEEPERS) {
+    const found = rows.filter(([, stack]) => {
+      const frames = stack.split(';');
+      let at = -1;
+      return frames[0] === names[0] && frames[frames.length - 1].endsWith(names[names.length - 1]) &&
+        names.every((name) => (at = frames.findIndex((frame, i) => i > at && frame.includes(name))) >= 0);
+    });
+    const slept = sum(found, (row) => Number(row[2]));
+    context.expect(slept >= 0.97 * whole && slept <= whole + 1, `${names.join(';')}: ${slept} of ${whole} µs:\n${result.stdout}`);
+  }
+  child.stdin.end('x');
+  context.equal((await child.done).code, 0, 'exit status of the program');
+}
+
 module.exports = [
   { name: 'kernel_states', run: bothSides, serial: true },
   { name: 'kernel_alone', run: kernelAlone, serial: true },
@@ -167,5 +203,6 @@ module.exports = [
   { name: 'kernel_frames_hidden', run: inKernelHidden, serial: true },
   { name: 'kernel_not_wanted', run: agentAlone },
   { name: 'kernel_attached', run: attached },
+  { name: 'kernel_attached_asleep', run: attachedAsleep, serial: true },
   { name: 'kernel_neither', run: neither },
 ];
