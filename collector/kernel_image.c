@@ -11,8 +11,6 @@
 #include "collector/kernel_internal.h"
 
 #define STACKS_WAITING_MAX 16384U
-#define MODULES_AGAIN_NS                                                                                     \
-    200000000ULL                 /* between two looks at what is mapped, for addresses in nothing known */
 #define CLOCK_SLACK_NS 200000ULL /* the agent's start goes by the TSC */
 
 struct image *kernel_image_find(struct kernel *kernel, struct kernel_process *process) {
@@ -157,9 +155,8 @@ static void module_note(struct kernel *kernel, struct kernel_process *process, u
     const struct kernel_module *module = kernel_module_find(process, pc);
     if (!module || module_is_told(recording, process->image, pc, pc + 1))
         return;
-    if (recording->now - process->modules_ns >= MODULES_AGAIN_NS && !process->ended && !process->replaced) {
-        kernel_modules_clear(process);
-        kernel_modules_read(process, recording->now);
+    if (kernel_modules_due(process, recording->now) && !process->ended && !process->replaced) {
+        kernel_modules_read(process, recording->now, true);
         module = kernel_module_find(process, pc);
     }
     if (module && !module_is_told(recording, process->image, module->start, module->end))
@@ -209,8 +206,8 @@ void kernel_stack_take(struct kernel *kernel, struct kernel_process *process,
                        const struct sched_stack *stack) {
     /* While it lives: it may be gone before its image is known. */
     uint64_t now = kernel->recording->now;
-    if (now - process->modules_ns >= MODULES_AGAIN_NS && stack_has_unknown(process, stack))
-        kernel_modules_read(process, now);
+    if (kernel_modules_due(process, now) && stack_has_unknown(process, stack))
+        kernel_modules_read(process, now, false);
     if (process->image && !kernel->quiet && process->stack_count == 0) {
         stack_define(kernel, process, stack);
         return;

@@ -48,6 +48,7 @@ struct kernel_process {
     struct kernel_module *modules; /* by /proc, in the order of their addresses */
     uint32_t module_count;
     uint64_t modules_ns;         /* when they were looked up last */
+    uint64_t modules_wait_ns;    /* for how long they are not looked up again */
     struct sched_stack **stacks; /* until the image is known */
     uint32_t stack_count, stack_room;
 };
@@ -122,7 +123,10 @@ void kernel_stack_take(struct kernel *kernel, struct kernel_process *process,
 void kernel_image_clear(struct kernel_process *process);
 
 /* kernel_module.c: what /proc/PID/maps says of code. */
-void kernel_modules_read(struct kernel_process *process, uint64_t now);
+/* Whether it may be looked at again for addresses in nothing known. */
+bool kernel_modules_due(const struct kernel_process *process, uint64_t now);
+/* anew: what is not there any more is forgotten. */
+void kernel_modules_read(struct kernel_process *process, uint64_t now, bool anew);
 const struct kernel_module *kernel_module_find(const struct kernel_process *process, uint64_t pc);
 void kernel_modules_clear(struct kernel_process *process);
 

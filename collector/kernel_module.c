@@ -15,6 +15,9 @@
 #define MODULES_MAX 1024U
 #define HEADERS_MAX 64U
 #define NOTES_MAX 4096U
+/* Between two looks at what is mapped, while nothing new is found: from the one, doubled up to the other. */
+#define LOOK_AGAIN_MIN_NS 200000ULL
+#define LOOK_AGAIN_MAX_NS 200000000ULL
 
 static bool read_at(int fd, void *bytes, size_t size, uint64_t offset) {
     return pread(fd, bytes, size, (off_t)offset) == (ssize_t)size;
@@ -100,8 +103,17 @@ static void mapping_take(struct kernel_process *process, const char *line) {
         close(fd);
 }
 
-void kernel_modules_read(struct kernel_process *process, uint64_t now) {
+bool kernel_modules_due(const struct kernel_process *process, uint64_t now) {
+    return now - process->modules_ns >= process->modules_wait_ns;
+}
+
+/* A program that starts maps library after library, and its stacks are told once; a JIT's code is in no file
+ * whenever that is looked up. */
+void kernel_modules_read(struct kernel_process *process, uint64_t now, bool anew) {
     char path[64], line[4352];
+    uint32_t before = process->module_count;
+    if (anew)
+        kernel_modules_clear(process);
     snprintf(path, sizeof(path), "/proc/%u/maps", process->tgid);
     process->modules_ns = now;
     FILE *maps = fopen(path, "re");
@@ -109,6 +121,10 @@ void kernel_modules_read(struct kernel_process *process, uint64_t now) {
         mapping_take(process, line);
     if (maps)
         fclose(maps);
+    uint64_t longer = process->modules_wait_ns ? 2 * process->modules_wait_ns : LOOK_AGAIN_MIN_NS;
+    if (process->module_count > before)
+        longer = 0;
+    process->modules_wait_ns = longer < LOOK_AGAIN_MAX_NS ? longer : LOOK_AGAIN_MAX_NS;
 }
 
 const struct kernel_module *kernel_module_find(const struct kernel_process *process, uint64_t pc) {
