@@ -84,9 +84,9 @@ static int result_pass(const struct collector_result *result, const char *name) 
 
 static void attached_say(const char *path) {
     cli_say("recording into %s; Ctrl-C ends it", path);
-    cli_say(
-        "it is recorded without the agent: what its locks are called, who holds them and how often they are "
-        "taken is not told");
+    cli_say("it is recorded without the agent: of its locks only waits at their futexes are told, not how "
+            "often they "
+            "are taken nor for how long they are held");
 }
 
 static int attach(const struct record_values *values) {

@@ -7,9 +7,13 @@
  */
 #include <dirent.h>
 #include <errno.h>
+#include <linux/futex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #include "collector/kernel_internal.h"
 #include "collector/kernel_registers.h"
@@ -57,14 +61,32 @@ static bool state_read(int pid, uint32_t tid, char *ret_state, char ret_comm[SCH
     return true;
 }
 
-static int32_t syscall_read(int pid, uint32_t tid) {
-    int number = -1;
-    FILE *file = task_open(pid, tid, "syscall"); /* "running", or the number first */
-    if (file && fscanf(file, "%d", &number) != 1)
-        number = -1;
+/* What it waits at, if that is a futex; as bpf/futex.bpf.h has it of threads that come to wait later. */
+static void futex_read(int pid, uint64_t address, unsigned operation, struct sched_thread *state) {
+    uint32_t words[3] = {0};
+    struct iovec here = {words, sizeof(words)}, there = {(void *)(uintptr_t)address, sizeof(words)};
+    operation &= FUTEX_CMD_MASK;
+    bool kept_by_kernel = operation == FUTEX_LOCK_PI || operation == FUTEX_LOCK_PI2;
+    if ((!kept_by_kernel && operation != FUTEX_WAIT && operation != FUTEX_WAIT_BITSET &&
+         operation != FUTEX_WAIT_REQUEUE_PI) ||
+        process_vm_readv(pid, &here, 1, &there, 1, 0) < (ssize_t)sizeof(words[0]))
+        return;
+    state->futex = (struct sched_futex){.address = address, .word = words[0], .second = words[2]};
+    state->futex_flags = kept_by_kernel ? SCHED_FUTEX_PI : 0;
+}
+
+static void syscall_read(int pid, uint32_t tid, struct sched_thread *state) {
+    unsigned long long address, operation;
+    int number, got;
+    FILE *file = task_open(pid, tid, "syscall"); /* "running", or the number and what it was given */
+    got = file ? fscanf(file, "%d %llx %llx", &number, &address, &operation) : 0;
     if (file)
         fclose(file);
-    return number;
+    if (got < 1)
+        return;
+    state->syscall = number;
+    if (got == 3 && number == SYS_futex)
+        futex_read(pid, address, (unsigned)operation, state);
 }
 
 /* The stack of a thread that sleeps, if it sleeps still when this is over. */
@@ -105,7 +127,7 @@ static void thread_attach(const struct attach *attach, uint32_t tid) {
     state.begin = life.begin = life.header.time = clock_now_ns();
     if (letter == 'S' || letter == 'D' || letter == 'I' || letter == 'T' || letter == 't') {
         state.off = state.begin;
-        state.syscall = syscall_read(pid, tid);
+        syscall_read(pid, tid, &state);
         state.stack = stack_read(attach, tid, &stack) ? stack.hash : 0;
         state.cause = letter == 'S'   ? TRACE_OFF_ASLEEP
                       : letter == 'D' ? TRACE_OFF_HELD

@@ -135,6 +135,7 @@ static bool is_in_agents_lock(const struct places *places, const struct model_lo
 static int wait_add(struct model *model, uint32_t thread, const struct futex_wait *futex) {
     struct model_release *release;
     struct model_wait *wait;
+    uint64_t life_end = model->threads[thread].end;
     void *items;
     uint32_t room;
     int rc = events_room(&model->waits_read, sizeof(*wait), &items, &room);
@@ -142,7 +143,8 @@ static int wait_add(struct model *model, uint32_t thread, const struct futex_wai
         return rc;
     wait = items;
     *wait = (struct model_wait){.begin = futex->begin,
-                                .end = futex->end,
+                                .end = futex->flags & MODEL_WAIT_OPEN && futex->begin < life_end ? life_end
+                                                                                                 : futex->end,
                                 .thread = thread,
                                 .lock = futex->lock,
                                 .stack = futex->stack,

@@ -195,6 +195,31 @@ async function attachedAsleep(context) {
   context.equal((await child.done).code, 0, 'exit status of the program');
 }
 
+/* Two threads that have blocked each other since before anybody looked: which, where, and for what. */
+async function attachedDeadlock(context) {
+  const child = context.begin(context.program('deadlock'), []);
+  const asleep = () => {
+    const threads = fs.readdirSync(`/proc/${child.pid}/task`);
+    return threads.length === 3 && threads.every((tid) => /^202 /.test(fs.readFileSync(`/proc/${child.pid}/task/${tid}/syscall`, 'utf8')));
+  };
+  await context.until('all threads to be stuck', asleep);
+  await context.until('them to stay so', asleep);
+  const trace = context.file('deadlock.trace');
+  const result = await context.waitscope(['record', '-p', String(child.pid), '-d', '0.5', '-o', trace]);
+  context.equal(result.code, 0, `exit status (${result.stderr})`);
+  const told = await context.report(trace);
+  for (const [name, waiter] of [['right_lock', 'left_then_right'], ['left_lock', 'right_then_left']]) {
+    const lock = told.locks.find((row) => row.name === name);
+    if (!context.expect(lock, `${name} is not among ${told.locks.map((row) => row.name)}`)) continue;
+    context.equal(lock.open_waits, 1, `${name}: open waits`);
+    context.expect(lock.waiters[0].stack.some((frame) => frame.startsWith(waiter)), `${name}: ${lock.waiters[0].stack}`);
+    context.expect(/^\[still held by (left|right)_run\]$/.test(lock.holders[0].stack[0]), `${name}: ${lock.holders[0].stack}`);
+  }
+  context.expect(/deadlock/i.test(told.verdict) && /left_run/.test(told.verdict) && /right_run/.test(told.verdict), `verdict: ${told.verdict}`);
+  process.kill(child.pid, 'SIGKILL');
+  await child.done;
+}
+
 module.exports = [
   { name: 'kernel_states', run: bothSides, serial: true },
   { name: 'kernel_alone', run: kernelAlone, serial: true },
@@ -204,5 +229,6 @@ module.exports = [
   { name: 'kernel_not_wanted', run: agentAlone },
   { name: 'kernel_attached', run: attached },
   { name: 'kernel_attached_asleep', run: attachedAsleep, serial: true },
+  { name: 'kernel_attached_deadlock', run: attachedDeadlock },
   { name: 'kernel_neither', run: neither },
 ];
