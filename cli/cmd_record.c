@@ -98,6 +98,7 @@ static int attach(const struct record_values *values) {
         .duration_ns = values->duration_ns,
         .no_follow = values->no_follow,
         .sample_hz = (uint32_t)values->sample_hz,
+        .drop_privileges = true,
     };
     struct collector_result result = {0};
     int status = collector_record(&options, &result);
@@ -155,6 +156,7 @@ int cli_record(const struct cli_command *command, int argc, char **argv) {
         .no_agent = values.no_agent,
         .no_kernel = !values.kernel && !values.no_agent,
         .sample_hz = (uint32_t)values.sample_hz,
+        .drop_privileges = true,
     };
     struct collector_result result = {0};
     int status = collector_record(&options, &result);

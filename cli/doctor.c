@@ -18,15 +18,11 @@
 #include <unistd.h>
 
 #include "collector/collector.h"
+#include "collector/kernel_need.h"
 #include "collector/kernel_probes.h"
 #include "collector/output.h"
 #include "collector/symbol.h"
 #include "model/model.h"
-
-/* linux/capability.h */
-#define CAPABILITY_SYS_ADMIN 21
-#define CAPABILITY_PERFMON 38
-#define CAPABILITY_BPF 39
 
 __attribute__((format(printf, 3, 4))) static void find(struct doctor_finding *finding,
                                                        enum doctor_grade grade, const char *format, ...) {
@@ -230,42 +226,35 @@ static void node_look(struct doctor_finding *finding) {
         find(finding, DOCTOR_INFO, "none on the PATH: only needed to record Node programs");
 }
 
-static uint64_t capabilities_read(void) {
-    char line[256];
-    uint64_t effective = 0;
-    FILE *file = fopen("/proc/self/status", "re");
-    while (file && fgets(line, sizeof line, file))
-        if (sscanf(line, "CapEff: %" SCNx64, &effective) == 1)
-            break;
-    if (file)
-        fclose(file);
-    return effective;
+static void need_look(enum kernel_need_id id, struct doctor_finding *finding) {
+    struct kernel_need need;
+    kernel_need_look(id, &need);
+    find(finding, need.missing ? DOCTOR_LESS : DOCTOR_OK, "%s", need.found);
+    cure(finding, need.cure);
 }
 
-/* What is in the way, one thing after the other; false if nothing of what can be told beforehand is. */
-static bool probes_hindrance(struct doctor_finding *finding) {
-    char lockdown[128] = "", paranoid[32] = "?";
-    uint64_t capabilities = capabilities_read();
-    bool admin = capabilities >> CAPABILITY_SYS_ADMIN & 1;
-    bool bpf = admin || (capabilities >> CAPABILITY_BPF & 1);
-    bool perfmon = admin || (capabilities >> CAPABILITY_PERFMON & 1);
-    line_read("/sys/kernel/security/lockdown", lockdown, sizeof lockdown);
-    line_read("/proc/sys/kernel/perf_event_paranoid", paranoid, sizeof paranoid);
-    if (access("/sys/kernel/btf/vmlinux", R_OK) != 0) {
-        find(finding, DOCTOR_LESS, "/sys/kernel/btf/vmlinux: %s", strerror(errno));
-        cure(finding, "a kernel with CONFIG_DEBUG_INFO_BTF, as distributions ship it");
-    } else if (strstr(lockdown, "[confidentiality]")) {
-        find(finding, DOCTOR_LESS, "kernel lockdown is confidentiality");
-        cure(finding, "boot without lockdown=confidentiality; integrity is fine");
-    } else if (!bpf || !perfmon) {
-        find(finding, DOCTOR_LESS, "CAP_BPF %s, CAP_PERFMON %s, perf_event_paranoid %s",
-             bpf ? "yes" : "no: no program can be loaded", perfmon ? "yes" : "no: none can be attached",
-             paranoid);
-        cure(finding, "run as root, or with these capabilities; without, the agent records alone");
-    } else {
-        return false;
-    }
-    return true;
+static void types_look(struct doctor_finding *finding) {
+    need_look(KERNEL_NEED_BTF, finding);
+}
+
+static void lockdown_look(struct doctor_finding *finding) {
+    need_look(KERNEL_NEED_LOCKDOWN, finding);
+}
+
+static void bpf_look(struct doctor_finding *finding) {
+    need_look(KERNEL_NEED_CAP_BPF, finding);
+}
+
+static void perfmon_look(struct doctor_finding *finding) {
+    need_look(KERNEL_NEED_CAP_PERFMON, finding);
+}
+
+static void bpf_call_look(struct doctor_finding *finding) {
+    need_look(KERNEL_NEED_BPF_CALL, finding);
+}
+
+static void event_look(struct doctor_finding *finding) {
+    need_look(KERNEL_NEED_PERF_EVENT, finding);
 }
 
 static void record_ignored(void *argument, const void *data, size_t bytes) {
@@ -278,12 +267,16 @@ static void probes_look(struct doctor_finding *finding) {
     struct kernel_probes_options options = {.sample_hz = 99, .record = record_ignored};
     struct kernel_probes_stats stats;
     struct kernel_probes *probes = NULL;
-    if (probes_hindrance(finding))
-        return;
+    char missing[192];
     int error = kernel_probes_open(&options, &probes);
+    if (error != 0 && kernel_needs_missing(missing, sizeof missing)) {
+        find(finding, DOCTOR_LESS, "the probes do not load: %s", missing);
+        cure(finding, "see above; without them the agent records alone");
+        return;
+    }
     if (error != 0) {
         find(finding, DOCTOR_LESS, "the probes do not load: %s", strerror(-error));
-        cure(finding, "Linux 5.18 or later has all of it; a container may filter bpf and perf_event_open");
+        cure(finding, "Linux 5.18 or later has all of it");
         return;
     }
     kernel_probes_stats(probes, &stats);
@@ -301,6 +294,12 @@ const struct doctor_check DOCTOR_CHECKS[] = {
     {"recording", record_look},
     {"symbols", symbols_look},
     {"node", node_look},
+    {"BTF", types_look},
+    {"lockdown", lockdown_look},
+    {"CAP_BPF", bpf_look},
+    {"CAP_PERFMON", perfmon_look},
+    {"bpf calls", bpf_call_look},
+    {"perf events", event_look},
     {"kernel probes", probes_look},
     {NULL, NULL},
 };

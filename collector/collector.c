@@ -19,6 +19,7 @@
 #include "collector/launch.h"
 #include "collector/loop.h"
 #include "collector/output.h"
+#include "collector/privilege.h"
 #include "collector/recording.h"
 #include "collector/symbol.h"
 #include "collector/user_socket.h"
@@ -127,6 +128,24 @@ static void kernel_start(struct recording *recording, const struct collector_opt
     recording->kernel = NULL;
     kernel_why_not(error, result->kernel_note, sizeof(result->kernel_note));
     environment_add(recording, "kernel_side", result->kernel_note);
+}
+
+/* What is open by now goes to whom we become: a user can read the trace that he made by sudo. */
+static void privileges_give_up(struct recording *recording, const struct collector_options *options) {
+    struct privilege_user user;
+    char text[256];
+    if (!options->drop_privileges || !recording->kernel)
+        return;
+    bool other = privilege_user_find(&user);
+    if (other) {
+        trace_writer_give(recording->writer, user.uid, user.gid);
+        listener_give(recording->listener, user.uid, user.gid);
+    }
+    int error = privilege_drop(other ? &user : NULL);
+    privilege_describe(text, sizeof(text));
+    environment_add(recording, "collector_privileges", text);
+    if (error != 0)
+        environment_add(recording, "collector_privileges_kept", strerror(-error));
 }
 
 /* What the kernel's side cost and lost. */
@@ -305,6 +324,7 @@ static int record_attached(const struct collector_options *options, struct recor
     }
     recording_begin(recording, options);
     recording->child = recording->no_follow ? pid : 0;
+    privileges_give_up(recording, options); /* its files are read next */
     error = kernel_attach(recording->kernel, pid, result->kernel_note, sizeof(result->kernel_note));
     if (error == 0 && result->kernel_note[0])
         environment_add(recording, "kernel_side", result->kernel_note);
@@ -408,6 +428,7 @@ static int record_command(const struct collector_options *options, struct record
         result_child(result, child_wait(launch.pid, signals));
         return 0;
     }
+    privileges_give_up(recording, options);
     loop_run(recording,
              &(struct loop_options){.signals = signals, .target = -1, .duration_ns = options->duration_ns});
     recording_finish(recording, result);

@@ -27,6 +27,9 @@ struct collector_options {
     bool no_agent;        /* nothing is preloaded into the command */
     bool no_kernel;       /* no programs are loaded into the kernel */
     uint32_t sample_hz;   /* on-CPU samples a second and CPU, 0: none */
+    /* Once the kernel's side is loaded and the command is started, this process gives up what it does not
+     * need any more, for good (collector/privilege.h). The command keeps what it was started with. */
+    bool drop_privileges;
 };
 
 enum collector_exit {

@@ -6,7 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+
+#include "collector/kernel_need.h"
 
 #include "collector/kernel_symbols.h"
 
@@ -179,11 +180,9 @@ int kernel_open(struct recording *recording, const struct kernel_probes_options 
 }
 
 void kernel_why_not(int error, char *ret_text, size_t bytes) {
-    const char *why = error == -EPERM || error == -EACCES ? "it takes root, or CAP_BPF and CAP_PERFMON"
-                      : access("/sys/kernel/btf/vmlinux", R_OK) != 0
-                          ? "this kernel has no type information (CONFIG_DEBUG_INFO_BTF)"
-                          : strerror(-error);
-    snprintf(ret_text, bytes, "without the kernel's side: %s (waitscope doctor tells more)", why);
+    char missing[192];
+    snprintf(ret_text, bytes, "without the kernel's side: %s (waitscope doctor tells more)",
+             kernel_needs_missing(missing, sizeof(missing)) ? missing : strerror(-error));
 }
 
 void kernel_close(struct kernel *kernel) {

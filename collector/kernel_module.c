@@ -4,6 +4,7 @@
  * is the target's: read by copy, bounded, believed only as far as it makes sense.
  */
 #include <elf.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,6 +96,11 @@ static void mapping_take(struct kernel_process *process, const char *line) {
     struct kernel_module module = {.path = strndup(line + path_at, strcspn(line + path_at, "\n"))};
     snprintf(link, sizeof(link), "/proc/%u/map_files/%llx-%llx", process->tgid, start, end);
     int fd = open(link, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0 && errno == EPERM && module.path) { /* that takes CAP_CHECKPOINT_RESTORE */
+        char name[4400];
+        snprintf(name, sizeof(name), "/proc/%u/root%s", process->tgid, module.path);
+        fd = open(name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    }
     if (module.path && fd >= 0 && module_read(fd, start, offset, &module))
         grown[process->module_count++] = module;
     else

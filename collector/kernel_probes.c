@@ -95,7 +95,6 @@ int kernel_probes_open(const struct kernel_probes_options *options, struct kerne
         return -ENOMEM;
     probes->options = *options;
     libbpf_print_fn_t printed = libbpf_set_print(nothing_printed);
-    libbpf_set_print(printed);
     int error = unwind_tables_open(&probes->tables);
     if (error == 0)
         error = unwind_follow_open(probes->tables, &probes->follow);

@@ -42,6 +42,7 @@ struct listener {
     int fd;
     char path[108];
     char directory[96]; /* empty: not ours */
+    bool any_user;      /* made as root: any user's agents are believed */
     struct pending pending[PENDING_MAX];
     uint32_t pending_count;
 };
@@ -92,6 +93,7 @@ int listener_new(struct listener **ret_listener) {
     if (!listener)
         return -ENOMEM;
     listener->fd = -1;
+    listener->any_user = geteuid() == 0;
     int error = directory_make(listener->directory, sizeof(listener->directory));
     if (error != 0)
         goto cleanup;
@@ -128,6 +130,7 @@ int listener_adopt(int fd, const char *path, bool private_directory, struct list
     if (!listener)
         return -ENOMEM;
     listener->fd = fd;
+    listener->any_user = geteuid() == 0;
     if (path && strlen(path) < sizeof(listener->path)) {
         strcpy(listener->path, path);
         if (private_directory)
@@ -153,6 +156,14 @@ const char *listener_directory(const struct listener *listener) {
 
 int listener_fd(const struct listener *listener) {
     return listener->fd;
+}
+
+void listener_give(const struct listener *listener, unsigned uid, unsigned gid) {
+    if (!listener->directory[0])
+        return;
+    (void)!lchown(listener->path, uid,
+                  gid); /* before the directory, in which the user may then do anything */
+    (void)!lchown(listener->directory, uid, gid);
 }
 
 void listener_free(struct listener *listener) {
@@ -224,17 +235,18 @@ static int peer_pidfd(int connection, int pid) {
 }
 
 /* Whether what was said and who said it can be believed. */
-static bool hello_check(int connection, const struct hello *hello, struct ucred *ret_peer) {
+static bool hello_check(const struct recording *recording, int connection, const struct hello *hello,
+                        struct ucred *ret_peer) {
     socklen_t size = sizeof(*ret_peer);
     return hello->magic == HELLO_MAGIC && hello->version == HELLO_VERSION &&
            getsockopt(connection, SOL_SOCKET, SO_PEERCRED, ret_peer, &size) == 0 &&
-           (ret_peer->uid == geteuid() || geteuid() == 0);
+           (ret_peer->uid == geteuid() || recording->listener->any_user);
 }
 
 /* Remembers why an agent stands down. */
 static bool refusal_take(struct recording *recording, int connection, const struct hello *hello) {
     struct ucred peer;
-    if (!hello_check(connection, hello, &peer) || hello->refusal > HELLO_REFUSED_LIBC)
+    if (!hello_check(recording, connection, hello, &peer) || hello->refusal > HELLO_REFUSED_LIBC)
         return false;
     bool first = recording->stood_down.why == HELLO_STANDS;
     bool child = peer.pid == recording->child;
@@ -262,7 +274,7 @@ static bool hello_take(struct recording *recording, int connection, const struct
     struct ucred peer;
     struct slab_header header;
     void *memory = NULL;
-    if (!hello_check(connection, hello, &peer) || slab_map(fd, &header, &memory) != 0) {
+    if (!hello_check(recording, connection, hello, &peer) || slab_map(fd, &header, &memory) != 0) {
         close(fd);
         return false;
     }

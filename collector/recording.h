@@ -378,6 +378,8 @@ int listener_fd(const struct listener *listener);
 void listener_poll(struct recording *recording);
 /* Name in the listener's directory of a link to an agent whose path LD_PRELOAD cannot hold. */
 #define LISTENER_AGENT_LINK "agent.so"
+/* Before this process becomes that user, who is to remove what the listener made. */
+void listener_give(const struct listener *listener, unsigned uid, unsigned gid);
 void listener_free(struct listener *listener);
 /* The socket's name in a listener's directory, whose own name is this and six letters. */
 #define LISTENER_SOCKET_NAME "socket"

@@ -125,6 +125,10 @@ static void header_begin(struct trace_file *file, const struct trace_writer_opti
     header->state = TRACE_RECORDING;
 }
 
+int trace_file_give(struct trace_file *file, uid_t uid, gid_t gid) {
+    return fchown(file->fd, uid, gid) == 0 ? 0 : -errno;
+}
+
 int trace_file_create(const char *path, const struct trace_writer_options *options,
                       struct trace_file **ret_file) {
     struct trace_file *file = calloc(1, sizeof(*file));

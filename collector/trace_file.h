@@ -30,6 +30,8 @@ int trace_file_finish(struct trace_file *file);
 const struct trace_file_header *trace_file_header(const struct trace_file *file);
 uint64_t trace_file_bytes(const struct trace_file *file);
 
+/* As trace_writer_give(). */
+int trace_file_give(struct trace_file *file, uid_t uid, gid_t gid);
 /* As trace_writer_breathe(). */
 void trace_file_breathe(struct trace_file *file, void (*breathe)(void *context), void *context);
 

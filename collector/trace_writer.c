@@ -86,6 +86,10 @@ cleanup:
     return error;
 }
 
+int trace_writer_give(struct trace_writer *writer, uid_t uid, gid_t gid) {
+    return trace_file_give(writer->file, uid, gid);
+}
+
 void trace_writer_breathe(struct trace_writer *writer, void (*breathe)(void *context), void *context) {
     trace_file_breathe(writer->file, breathe, context);
 }

@@ -62,6 +62,9 @@ struct trace_writer_stats {
 int trace_writer_open(const char *path, const struct trace_writer_options *options,
                       struct trace_writer **ret_writer);
 
+/* Makes the file another user's. Returns 0 or a negative errno. */
+int trace_writer_give(struct trace_writer *writer, uid_t uid, gid_t gid);
+
 /* Closes the file as it is and frees the writer; without trace_writer_finish() before, buffered
  * rows are gone and the file reads as cut short. NULL is fine. */
 void trace_writer_free(struct trace_writer *writer);
