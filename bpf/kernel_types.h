@@ -40,6 +40,7 @@ struct task_struct {
     unsigned int in_execve : 1;
     int pid;  /* the thread's, in the initial pid namespace */
     int tgid; /* the process' */
+    struct task_struct *group_leader;
     struct pid *thread_pid;
     struct signal_struct *signal;
     struct sched_entity se;

@@ -9,6 +9,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "bpf/kernel_types.h"
+#include "bpf/namespace.bpf.h"
 #include "bpf/registers_record.h"
 
 char LICENSE[] SEC("license") = "GPL";
@@ -18,11 +19,11 @@ volatile const __u32 registers_tgid;
 SEC("iter/task")
 int registers_tell(struct bpf_iter__task *context) {
     struct task_struct *task = context->task;
-    if (!task || task->tgid != (int)registers_tgid || !task->mm)
+    if (!task || namespace_tgid(task) != registers_tgid || !task->mm)
         return 0;
     const struct pt_regs *registers = (const struct pt_regs *)bpf_task_pt_regs(task);
     struct registers_record record = {
-        .tid = task->pid,
+        .tid = namespace_tid(task),
         .is_64_bit = registers->cs == KERNEL_USER_CS,
         .pc = registers->ip,
         .sp = registers->sp,

@@ -15,6 +15,7 @@
 #include <bpf/bpf_tracing.h>
 
 #include "bpf/futex.bpf.h"
+#include "bpf/namespace.bpf.h"
 #include "bpf/sched_record.h"
 #include "format/off_cause.h"
 
@@ -108,13 +109,12 @@ static __always_inline bool process_is_followed(__u32 tgid) {
     return tgid != 0 && bpf_map_lookup_elem(&sched_processes, &tgid) != NULL;
 }
 
+/* What the thread calls itself: its number in the innermost namespace it is in. */
 static __always_inline __u32 own_tid(const struct task_struct *task) {
     const struct pid *pid = task->thread_pid;
-    unsigned level = BPF_CORE_READ(pid, level);
-    int nr = 0;
-    const char *numbers = (const char *)pid + bpf_core_field_offset(struct pid, numbers);
-    bpf_probe_read_kernel(&nr, sizeof(nr), numbers + (level & 31) * bpf_core_type_size(struct upid));
-    return nr > 0 ? nr : task->pid;
+    __u64 namespace;
+    __u32 number = namespace_number(pid, BPF_CORE_READ(pid, level), &namespace);
+    return number ? number : (__u32)task->pid;
 }
 
 /* --- records ------------------------------------------------------------------------------------------- */
@@ -191,7 +191,7 @@ static __always_inline void life_tell(enum sched_record_kind kind, const struct 
         __sync_fetch_and_add(&sched_counters.lost, 1);
         return;
     }
-    header_set(&record->header, kind, task->tgid, task->pid, own_tid(task), now);
+    header_set(&record->header, kind, namespace_tgid(task), namespace_tid(task), own_tid(task), now);
     record->creator_tgid = creator_tgid;
     record->creator_tid = creator_tid;
     record->begin = thread->begin;
@@ -210,8 +210,9 @@ static __always_inline void life_tell(enum sched_record_kind kind, const struct 
 /* A thread that is seen for the first time. */
 static __always_inline struct sched_thread *thread_add(const struct task_struct *task,
                                                        const struct task_struct *creator, __u64 now) {
-    struct sched_thread fresh = {.begin = now, .tgid = task->tgid, .own_tid = own_tid(task), .syscall = -1};
-    __u32 tid = task->pid;
+    struct sched_thread fresh = {
+        .begin = now, .tgid = namespace_tgid(task), .own_tid = own_tid(task), .syscall = -1};
+    __u32 tid = namespace_tid(task);
     if (creator) { /* it can run from now on, and has not yet */
         fresh.off = now;
         fresh.cause = TRACE_OFF_PREEMPTED;
@@ -220,13 +221,13 @@ static __always_inline struct sched_thread *thread_add(const struct task_struct 
         __sync_fetch_and_add(&sched_counters.threads_lost, 1);
         return NULL;
     }
-    life_tell(SCHED_THREAD, task, &fresh, creator ? creator->tgid : 0, creator ? creator->pid : 0, now,
-              false);
+    life_tell(SCHED_THREAD, task, &fresh, creator ? namespace_tgid(creator) : 0,
+              creator ? namespace_tid(creator) : 0, now, false);
     return bpf_map_lookup_elem(&sched_threads, &tid);
 }
 
 static __always_inline struct sched_thread *thread_find(const struct task_struct *task, __u64 now) {
-    __u32 tid = task->pid;
+    __u32 tid = namespace_tid(task);
     struct sched_thread *thread = bpf_map_lookup_elem(&sched_threads, &tid);
     return thread || (task->flags & KERNEL_TASK_EXITING) ? thread : thread_add(task, NULL, now);
 }
@@ -264,7 +265,7 @@ static __always_inline void thread_leaves(struct task_struct *task, bool preempt
     thread->woken = 0;
     thread->waker_stack = 0;
     thread->waker_tgid = thread->waker_tid = 0;
-    thread->stack = stack_take(task->tgid, now);
+    thread->stack = stack_take(thread->tgid, now);
     thread->off = now;
 }
 
@@ -281,15 +282,17 @@ static __always_inline void thread_comes(struct task_struct *task, struct task_s
         return;
     }
     thread->stretches++;
-    header_set(&record->header, SCHED_OFF, thread->tgid, task->pid, thread->own_tid, now);
+    header_set(&record->header, SCHED_OFF, thread->tgid, namespace_tid(task), thread->own_tid, now);
     record->begin = begin;
     record->woken = thread->woken;
     record->stack = thread->stack;
     record->waker_stack = thread->waker_stack;
     record->waker_tgid = thread->waker_tgid;
     record->waker_tid = thread->waker_tid;
-    record->ran_tgid = ran->tgid;
-    record->ran_tid = ran->pid;
+    record->ran_tgid = namespace_tgid(ran);
+    record->ran_tid = namespace_tid(ran);
+    if (namespace_inner && record->ran_tid == 0 && ran->pid != 0)
+        record->ran_tid = NAMESPACE_OUTSIDE;
     record->syscall = thread->syscall;
     record->cause = thread->cause;
     record->flags = thread->flags;
@@ -305,7 +308,7 @@ static __always_inline void thread_comes(struct task_struct *task, struct task_s
 SEC("tp_btf/sched_switch")
 int BPF_PROG(sched_switched, bool preempted, struct task_struct *from, struct task_struct *to,
              unsigned state) {
-    bool leaves = process_is_followed(from->tgid), comes = process_is_followed(to->tgid);
+    bool leaves = process_is_followed(namespace_tgid(from)), comes = process_is_followed(namespace_tgid(to));
     if (!leaves && !comes)
         return 0;
     __u64 now = bpf_ktime_get_ns();
@@ -318,9 +321,9 @@ int BPF_PROG(sched_switched, bool preempted, struct task_struct *from, struct ta
 
 SEC("tp_btf/sched_waking")
 int BPF_PROG(sched_woken, struct task_struct *task) {
-    if (!process_is_followed(task->tgid))
+    if (!process_is_followed(namespace_tgid(task)))
         return 0;
-    __u32 tid = task->pid;
+    __u32 tid = namespace_tid(task);
     struct sched_thread *thread = bpf_map_lookup_elem(&sched_threads, &tid);
     if (!thread || thread->off == 0 || thread->woken != 0 || thread->cause == TRACE_OFF_PREEMPTED)
         return 0;
@@ -328,7 +331,7 @@ int BPF_PROG(sched_woken, struct task_struct *task) {
     if (in_interrupt()) {
         thread->flags = SCHED_FLAG_IRQ;
     } else {
-        __u64 id = bpf_get_current_pid_tgid();
+        __u64 id = namespace_current();
         thread->waker_tgid = id >> 32;
         thread->waker_tid = (__u32)id;
         if (process_is_followed(id >> 32))
@@ -346,8 +349,8 @@ int BPF_PROG(sched_woken, struct task_struct *task) {
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(sched_forked, struct task_struct *parent, struct task_struct *child) {
-    __u32 tgid = child->tgid, one = 1;
-    __u32 parent_tgid = parent->tgid;
+    __u32 tgid = namespace_tgid(child), one = 1;
+    __u32 parent_tgid = namespace_tgid(parent);
     if (!process_is_followed(parent_tgid))
         return 0;
     if (tgid != parent_tgid && (!sched_follow || bpf_map_update_elem(&sched_processes, &tgid, &one, BPF_ANY)))
@@ -360,16 +363,18 @@ int BPF_PROG(sched_forked, struct task_struct *parent, struct task_struct *child
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(sched_execed, struct task_struct *task, int old_tid) {
     __u64 now = bpf_ktime_get_ns();
-    __u32 old = old_tid, tid = task->pid;
-    if (!process_is_followed(task->tgid))
+    __u32 tid = namespace_tid(task), tgid = namespace_tgid(task);
+    /* old_tid is the initial namespace's, and what it was in ours is forgotten by now. */
+    __u32 old = !namespace_inner ? (__u32)old_tid : old_tid == task->pid ? tid : 0;
+    if (!process_is_followed(tgid))
         return 0;
     struct sched_thread *thread = bpf_map_lookup_elem(&sched_threads, &old);
     if (!thread) /* it has run since before it was followed */
         thread = thread_add(task, NULL, now);
     if (!thread)
         return 0;
-    life_tell(SCHED_EXEC, task, thread, task->tgid, old, now, false);
-    struct sched_thread image = {.begin = now, .tgid = task->tgid, .own_tid = own_tid(task), .syscall = -1};
+    life_tell(SCHED_EXEC, task, thread, tgid, old, now, false);
+    struct sched_thread image = {.begin = now, .tgid = tgid, .own_tid = own_tid(task), .syscall = -1};
     if (old != tid)
         bpf_map_delete_elem(&sched_threads, &old);
     if (bpf_map_update_elem(&sched_threads, &tid, &image, BPF_ANY))
@@ -379,7 +384,7 @@ int BPF_PROG(sched_execed, struct task_struct *task, int old_tid) {
 
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(sched_exited, struct task_struct *task) {
-    __u32 tgid = task->tgid, tid = task->pid;
+    __u32 tgid = namespace_tgid(task), tid = namespace_tid(task);
     if (!process_is_followed(tgid))
         return 0;
     bool last = BPF_CORE_READ(task, signal, live.counter) == 0;
@@ -424,7 +429,7 @@ static __always_inline __u64 kernel_stack_take(void *ctx, __u32 tgid, __u64 now)
 SEC("perf_event")
 int sched_sampled(void *ctx) {
     struct task_struct *task = bpf_get_current_task_btf();
-    __u32 tgid = task->tgid, tid = task->pid;
+    __u32 tgid = namespace_tgid(task), tid = namespace_tid(task);
     if (!process_is_followed(tgid))
         return 0;
     struct sched_thread *thread = bpf_map_lookup_elem(&sched_threads, &tid);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What the scheduler's probes (sched.bpf.c) hand to the collector, in one ring buffer. Times are
- * CLOCK_MONOTONIC ns, tids and tgids those of the initial pid namespace; own_tid is the thread's in its own,
- * which is what it calls itself. Stacks go by the hash of format/stack_hash.h, within a process; a stack is
- * told of before it is first named, and again where that was forgotten since.
+ * CLOCK_MONOTONIC ns, tids and tgids those of the collector's pid namespace; own_tid is the thread's in its
+ * own, which is what it calls itself. Stacks go by the hash of format/stack_hash.h, within a process; a stack
+ * is told of before it is first named, and again where that was forgotten since.
  */
 #ifndef WAITSCOPE_BPF_SCHED_RECORD_H
 #define WAITSCOPE_BPF_SCHED_RECORD_H
@@ -54,7 +54,8 @@ struct sched_off {
     __u64 woken;                 /* 0: nobody had to wake it */
     __u64 stack, waker_stack;    /* hashes, 0 none */
     __u32 waker_tgid, waker_tid; /* 0: an interrupt, or not seen */
-    __u32 ran_tgid, ran_tid;     /* had the CPU until then; 0: it was idle */
+    __u32 ran_tgid, ran_tid;     /* had the CPU until then; tid 0: it was idle; one that is no
+                                    thread's: somebody outside of the collector's namespace */
     __s32 syscall;               /* -1: in none */
     __u8 cause;                  /* enum trace_off_cause */
     __u8 flags;
@@ -80,7 +81,7 @@ struct sched_stack {
 struct sched_life {
     struct sched_header header;
     __u32 creator_tgid, creator_tid; /* of SCHED_THREAD, 0: it was there before; of SCHED_EXEC the thread's
-                                        former tid */
+                                        former tid, 0: that of the last one that has not ended */
     __u64 begin;                     /* from here on the thread's every stretch was seen */
     __u64 run_ns;                    /* of SCHED_EXIT: on a CPU in all its life */
     __u64 stretches, lost, lost_ns;  /* of SCHED_EXIT */

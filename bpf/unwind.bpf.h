@@ -428,7 +428,7 @@ static __always_inline bool unwind_in_exec(const struct task_struct *task) {
 }
 
 /*
- * The current thread's user stack. NULL: the process tgid (in the initial pid namespace) has no table, or no
+ * The current thread's user stack. NULL: the process tgid (as the collector calls it) has no table, or no
  * stack could be taken, which is counted. Give back what you get. In sched_switch the current thread is still
  * the one that is switched from.
  */

@@ -8,11 +8,13 @@
 
 #include <bpf/bpf_tracing.h>
 
+#include "bpf/namespace.bpf.h"
+
 char LICENSE[] SEC("license") = "GPL";
 
 SEC("tp_btf/sched_process_fork")
 int BPF_PROG(unwind_fork, struct task_struct *parent, struct task_struct *child) {
-    __u32 parent_tgid = parent->tgid, child_tgid = child->tgid, zero = 0;
+    __u32 parent_tgid = namespace_tgid(parent), child_tgid = namespace_tgid(child), zero = 0;
     if (parent_tgid == child_tgid)
         return 0;
     __u32 *number = bpf_map_lookup_elem(&unwind_processes, &parent_tgid);
@@ -31,7 +33,7 @@ int BPF_PROG(unwind_fork, struct task_struct *parent, struct task_struct *child)
  * the mappings comes later. */
 SEC("tp_btf/task_rename")
 int BPF_PROG(unwind_exec, struct task_struct *task, const char *name) {
-    __u32 tgid = task->tgid;
+    __u32 tgid = namespace_tgid(task);
     __u32 *number = bpf_map_lookup_elem(&unwind_processes, &tgid);
     if (number && unwind_in_exec(task))
         *number = UNWIND_TABLE_EMPTY;

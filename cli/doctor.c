@@ -233,6 +233,10 @@ static void need_look(enum kernel_need_id id, struct doctor_finding *finding) {
     cure(finding, need.cure);
 }
 
+static void proc_look(struct doctor_finding *finding) {
+    need_look(KERNEL_NEED_PROC, finding);
+}
+
 static void types_look(struct doctor_finding *finding) {
     need_look(KERNEL_NEED_BTF, finding);
 }
@@ -294,6 +298,7 @@ const struct doctor_check DOCTOR_CHECKS[] = {
     {"recording", record_look},
     {"symbols", symbols_look},
     {"node", node_look},
+    {"processes", proc_look},
     {"BTF", types_look},
     {"lockdown", lockdown_look},
     {"CAP_BPF", bpf_look},

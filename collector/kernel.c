@@ -90,8 +90,19 @@ static void thread_ended(struct kernel *kernel, struct kernel_thread *thread, co
     kernel_thread_forget(kernel, thread);
 }
 
+/* The thread that executed: when it is over, all others have ended. */
+static struct kernel_thread *former_find(const struct kernel *kernel, const struct sched_life *life) {
+    if (life->creator_tid)
+        return kernel_thread_find(kernel, life->creator_tid);
+    const struct kernel_process *process = process_find(kernel, life->header.tgid);
+    struct kernel_thread *thread = process ? process->threads : NULL;
+    while (thread && (thread->ended || thread->tid == life->header.tid))
+        thread = thread->next;
+    return thread;
+}
+
 static void process_execed(struct kernel *kernel, const struct sched_life *life) {
-    struct kernel_thread *thread = kernel_thread_find(kernel, life->creator_tid);
+    struct kernel_thread *thread = former_find(kernel, life);
     struct kernel_thread *renamed = kernel_thread_find(kernel, life->header.tid);
     struct kernel_process *process = process_find(kernel, life->header.tgid);
     /* It has had its new number for a while before the exec is over. */

@@ -15,6 +15,8 @@
 
 #include <bpf/bpf.h>
 
+#include "collector/kernel_namespace.h"
+
 #define BTF_PATH "/sys/kernel/btf/vmlinux"
 /* include/uapi/linux/capability.h of Linux 5.8 */
 #define NUMBER_SYS_ADMIN 21
@@ -54,6 +56,16 @@ static uint64_t capabilities_read(void) {
     if (file)
         fclose(file);
     return effective;
+}
+
+static void proc_look(struct kernel_need *need) {
+    bool inner = kernel_namespace_inner();
+    if (kernel_namespace_has_proc()) {
+        found(need, "/proc is of this pid namespace%s", inner ? ", which is not the initial one" : "");
+        return;
+    }
+    found(need, "/proc is of another pid namespace");
+    missing(need, "mount one of this (unshare --mount-proc)");
 }
 
 static void types_look(struct kernel_need *need) {
@@ -126,6 +138,9 @@ static void event_look(struct kernel_need *need) {
 void kernel_need_look(enum kernel_need_id id, struct kernel_need *ret_need) {
     *ret_need = (struct kernel_need){0};
     switch (id) {
+    case KERNEL_NEED_PROC:
+        proc_look(ret_need);
+        break;
     case KERNEL_NEED_BTF:
         types_look(ret_need);
         break;

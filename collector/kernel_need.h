@@ -7,6 +7,7 @@
 #include <stddef.h>
 
 enum kernel_need_id {
+    KERNEL_NEED_PROC, /* of this pid namespace */
     KERNEL_NEED_BTF,
     KERNEL_NEED_LOCKDOWN,
     KERNEL_NEED_CAP_BPF,

@@ -12,6 +12,7 @@
 
 #include "bpf/sched.skel.h"
 #include "collector/clock.h"
+#include "collector/kernel_namespace.h"
 #include "collector/unwind_follow.h"
 #include "collector/unwind_sleeper.h"
 
@@ -75,6 +76,8 @@ static int skeleton_load(struct kernel_probes *probes) {
     probes->skeleton = sched_bpf__open();
     if (!probes->skeleton)
         return -errno;
+    bool inner = kernel_namespace_prepare(probes->skeleton->progs.namespace_find);
+    probes->skeleton->rodata->namespace_inner = inner;
     probes->skeleton->rodata->sched_follow = !probes->options.no_follow;
     if (probes->options.sample_hz)
         probes->skeleton->rodata->sched_sample_ns = 1000000000ULL / probes->options.sample_hz;
@@ -83,6 +86,8 @@ static int skeleton_load(struct kernel_probes *probes) {
     int error = unwind_tables_bind(probes->tables, probes->skeleton->obj);
     if (error == 0)
         error = sched_bpf__load(probes->skeleton);
+    if (error == 0)
+        error = kernel_namespace_run(probes->skeleton->progs.namespace_find, inner);
     if (error == 0)
         error = sched_bpf__attach(probes->skeleton);
     return error;
@@ -95,7 +100,7 @@ int kernel_probes_open(const struct kernel_probes_options *options, struct kerne
         return -ENOMEM;
     probes->options = *options;
     libbpf_print_fn_t printed = libbpf_set_print(nothing_printed);
-    int error = unwind_tables_open(&probes->tables);
+    int error = kernel_namespace_has_proc() ? unwind_tables_open(&probes->tables) : -EXDEV;
     if (error == 0)
         error = unwind_follow_open(probes->tables, &probes->follow);
     if (error == 0)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The programs in the kernel (bpf/), loaded and attached: what they hand out comes through a call. One
- * thread. Pids and tids are those of the initial pid namespace.
+ * thread. Pids and tids are those of this process' pid namespace, which /proc has to show.
  */
 #ifndef WAITSCOPE_COLLECTOR_KERNEL_PROBES_H
 #define WAITSCOPE_COLLECTOR_KERNEL_PROBES_H
@@ -25,7 +25,7 @@ struct kernel_probes_options {
 };
 
 /* Returns 0 or a negative errno: -EPERM or -EACCES without the capabilities, -ENOENT or -EOPNOTSUPP where the
- * kernel has not what it takes. */
+ * kernel has not what it takes, -EXDEV where /proc is of another pid namespace. */
 int kernel_probes_open(const struct kernel_probes_options *options, struct kernel_probes **ret_probes);
 void kernel_probes_close(struct kernel_probes *probes);
 

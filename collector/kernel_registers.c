@@ -10,6 +10,7 @@
 #include <bpf/libbpf.h>
 
 #include "bpf/registers.skel.h"
+#include "collector/kernel_namespace.h"
 
 static int records_read(int fd, struct registers_record **ret_records, size_t *ret_count) {
     size_t bytes = 0, room = 0;
@@ -52,8 +53,12 @@ int kernel_registers_read(pid_t pid, struct registers_record **ret_records, size
         error = -errno;
         goto cleanup;
     }
+    bool inner = kernel_namespace_prepare(skeleton->progs.namespace_find);
+    skeleton->rodata->namespace_inner = inner;
     skeleton->rodata->registers_tgid = (uint32_t)pid;
     error = registers_bpf__load(skeleton);
+    if (error == 0)
+        error = kernel_namespace_run(skeleton->progs.namespace_find, inner);
     if (error < 0)
         goto cleanup;
     link = bpf_program__attach_iter(skeleton->progs.registers_tell, NULL);

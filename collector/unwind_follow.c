@@ -17,6 +17,7 @@
 
 #include "bpf/unwind_follow.skel.h"
 #include "collector/clock.h"
+#include "collector/kernel_namespace.h"
 #include "collector/unwind_maps.h"
 
 #define RING_BYTES (256U << 10) /* a power of two */
@@ -103,9 +104,13 @@ static int programs_load(struct unwind_follow *follow) {
     follow->programs = unwind_follow_bpf__open();
     if (!follow->programs)
         return -errno;
+    bool inner = kernel_namespace_prepare(follow->programs->progs.namespace_find);
+    follow->programs->rodata->namespace_inner = inner;
     int error = unwind_tables_bind(follow->tables, follow->programs->obj);
     if (error == 0)
         error = unwind_follow_bpf__load(follow->programs);
+    if (error == 0)
+        error = kernel_namespace_run(follow->programs->progs.namespace_find, inner);
     return error < 0 ? error : unwind_follow_bpf__attach(follow->programs);
 }
 
