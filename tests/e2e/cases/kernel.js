@@ -43,23 +43,42 @@ async function shares(context, record) {
       context.expect(sum(woken, (row) => row.count) > 0, `the waiter is woken by ${JSON.stringify(thread.woken_by.map((row) => row.name))}`);
     }
   }
-  return { told, truths };
+  return { told, truths, trace: recorded.trace };
+}
+
+/* Everything off a CPU in pthread_mutex_lock has who called that right above it, in code without frame pointers. */
+async function callers(context, trace, truth) {
+  const result = await context.waitscope(['export', '-f', 'folded', '--kind', 'offcpu', '--idle', '-o', '-', trace]);
+  context.equal(result.code, 0, `exit status of export (${result.stderr})`);
+  const lines = result.stdout.split('\n').filter((line) => /\bpthread_mutex_lock\b/.test(line));
+  context.expect(lines.length > 0, `nothing is off a CPU in pthread_mutex_lock: ${result.stdout}`);
+  const strange = lines.filter((line) => !/;(wait_for_sleeper|sleep_under_lock);pthread_mutex_lock;/.test(line));
+  context.equal(strange.length, 0, `stacks in pthread_mutex_lock without its caller: ${strange[0]}`);
+  const ns = 1000 * sum(lines.filter((line) => /;wait_for_sleeper;pthread_mutex_lock;/.test(line)), (line) => Number(line.split(' ').pop()));
+  const allowed = Math.round((POINTS / 100) * truth.wall);
+  context.expect(Math.abs(ns - truth.waited) <= allowed, `off a CPU in wait_for_sleeper, pthread_mutex_lock: ${ns} ns, in truth ${truth.waited} (allowed ${allowed} off)`);
 }
 
 async function bothSides(context) {
-  const { told, truths } = await shares(context, ['--kernel']);
+  const { told, truths, trace } = await shares(context, ['--kernel']);
+  await callers(context, trace, truths.find((row) => row.name === 'waiter'));
   const lock = told.locks.find((row) => row.name === 'bed_lock');
   if (!context.expect(lock, 'bed_lock is not in the report')) return;
   const waited = lock.wait_ns.total - lock.wait_ns.idle;
-  const asleep = lock.holder_states_ns.idle + lock.holder_states_ns.runnable;
-  context.expect(asleep >= 0.8 * waited, `its holder slept for ${asleep} of ${waited} ns`);
+  const holder = lock.holder_states_ns;
+  const allowed = Math.round((POINTS / 100) * waited);
+  context.expect(Math.abs(holder.idle + holder.runnable + holder.handing_over - waited) <= allowed,
+    `its holder slept, or was waking up, for ${JSON.stringify(holder)} of ${waited} ns (allowed ${allowed} off)`);
+  context.expect(holder.idle >= 0.5 * waited, `its holder slept for ${holder.idle} of ${waited} ns`);
+  context.equal(lock.holder_doings[0].lock, 'sleep', 'what the holder did longest');
   context.equal(truths.length, 5, 'threads that told');
 }
 
 /* A program that nothing is preloaded into. Its threads, their names and what they wait at are seen, and who held
  * that, by the words of the C library's mutex. */
 async function kernelAlone(context) {
-  const { told, truths } = await shares(context, ['--no-agent']);
+  const { told, truths, trace } = await shares(context, ['--no-agent']);
+  await callers(context, trace, truths.find((row) => row.name === 'waiter'));
   context.expect(told.threads.every((thread) => thread.states_ns.unknown === 0), 'every instant of every thread is known');
   const waited = truths.find((truth) => truth.name === 'waiter').waited;
   futexIs(context, told, 'bed_lock', waited, 'sleep_under_lock');
@@ -123,6 +142,70 @@ async function inKernelHidden(context) {
   const result = await context.waitscope(['export', '-f', 'folded', '--kind', 'cpu', '-o', '-', 'out.trace']);
   const wanted = hidden ? /;read_zeros;.*\[kernel\]\+0x[0-9a-f]+_\[k\] \d+$/m : /;read_zeros;.*read\w*_\[k\]/m;
   context.expect(wanted.test(result.stdout), `no frames of the kernel as ${wanted}:\n${result.stdout}`);
+}
+
+/*
+ * Each for one reason off a CPU, by the kernel's accounts of the thread itself: what it ran, what it was ready to
+ * run, and so what it was blocked.
+ */
+const REASONS = { reader: 'io', faulter: 'page_fault', toucher: 'page_fault' };
+
+async function offCpu(context, record) {
+  const { recorded, report: told } = await report(context, context.program('off_cpu'), [context.dir], record);
+  const truths = JSON.parse(recorded.stdout);
+  context.equal(truths.length, 10, 'threads that told');
+  for (const truth of truths) {
+    const thread = find(told, truth.name);
+    if (!context.expect(thread, `no thread is called ${truth.name}`)) continue;
+    const allowed = Math.round((POINTS / 100) * life(thread));
+    const near = (what, ns, wanted) => context.expect(Math.abs(ns - wanted) <= allowed,
+      `${truth.name}: ${what} ${ns} ns of ${life(thread)}, in truth ${wanted} (allowed ${allowed} off)`);
+    const much = (what, ns) => context.expect(ns >= 3 * allowed, `${truth.name}: in truth ${what} for ${ns} ns only (allowed ${allowed} off)`);
+    const off = life(thread) - truth.cpu - truth.delay;
+    context.equal(states(thread), life(thread), `${truth.name}: sum of states`);
+      context.expect(thread.start_ns <= truth.begin && thread.end_ns >= truth.end, `${truth.name}: lived from ${truth.begin} to ${truth.end} at least, not ${thread.start_ns} to ${thread.end_ns}`);
+    near('running', thread.states_ns.running, truth.cpu);
+    near('runnable', thread.states_ns.runnable, truth.delay);
+    near('neither', thread.states_ns.blocked + thread.states_ns.lock_wait + thread.states_ns.idle, off);
+    if (truth.name === 'behind') {
+      much('behind the hog', truth.delay);
+      const hog = thread.run_queue.ran_instead.find((row) => row.name === 'hog');
+      context.expect(hog, `ran instead of it: ${JSON.stringify(thread.run_queue.ran_instead)}`);
+      const ns = hog ? hog.ns : 0;
+      context.expect(ns >= truth.delay / 2, `behind: the hog ran for ${ns} of ${truth.delay} ns (allowed ${Math.round(truth.delay / 2)} off)`);
+    }
+    const reason = REASONS[truth.name];
+    if (!reason) continue;
+    much('blocked', off);
+    near('blocked', thread.states_ns.blocked, off);
+    near(reason, thread.off_cpu_ns[reason], off);
+    if (truth.name === 'reader') context.expect(thread.off_cpu_calls.some((row) => row.kind === 'io' && row.call === 'pread64'), `reader: calls ${JSON.stringify(thread.off_cpu_calls)}`);
+    if (truth.name === 'faulter') context.expect(truth.faults >= 1, `faulter: ${truth.faults} major faults`);
+  }
+  return { told, truths };
+}
+
+/* The holder of a lock that others wait for does not run: two more want its CPU. */
+async function offCpuHolder(context) {
+  const { told, truths } = await offCpu(context, ['--kernel']);
+  const lock = told.locks.find((row) => row.name === 'crowded_lock');
+  if (!context.expect(lock, 'crowded_lock is not in the report')) return;
+  const { held } = truths.find((row) => row.name === 'holder');
+  const { held: waited } = truths.find((row) => row.name === 'waiter');
+  const allowed = Math.round((POINTS / 100) * lock.wait_ns.total);
+  const near = (what, ns, wanted) => context.expect(Math.abs(ns - wanted) <= allowed,
+    `the holder: ${what} ${ns} ns of ${lock.wait_ns.total}, in truth ${wanted} (allowed ${allowed} off)`);
+  near('waited for', lock.wait_ns.total, waited.wall);
+  near('runnable', lock.holder_states_ns.runnable, held.delay);
+  near('running', lock.holder_states_ns.running, held.cpu);
+  context.expect(held.delay >= held.cpu, `the holder was without a CPU for ${held.delay} ns only, of ${held.wall} (allowed ${allowed} off)`);
+  context.equal(lock.holder_doings[0].state, 'runnable', 'what the holder did longest beside running');
+  context.expect(/Its holder was waiting for a CPU for/.test(told.verdict), `verdict: ${told.verdict}`);
+}
+
+async function offCpuAlone(context) {
+  const { told } = await offCpu(context, ['--no-agent']);
+  context.equal(told.locks.length, 0, 'locks without an agent');
 }
 
 async function agentAlone(context) {
@@ -226,6 +309,8 @@ module.exports = [
   { name: 'kernel_futexes', run: futexes, serial: true },
   { name: 'kernel_frames', run: inKernel, serial: true },
   { name: 'kernel_frames_hidden', run: inKernelHidden, serial: true },
+  { name: 'kernel_off_cpu', run: offCpuHolder, serial: true },
+  { name: 'kernel_off_cpu_alone', run: offCpuAlone, serial: true },
   { name: 'kernel_not_wanted', run: agentAlone },
   { name: 'kernel_attached', run: attached },
   { name: 'kernel_attached_asleep', run: attachedAsleep, serial: true },
