@@ -36,7 +36,7 @@ static int record_seen(void *argument, void *data, size_t bytes) {
 /* linux/capability.h; either way in is enough of the first two. */
 enum { CAPABILITY_SYS_ADMIN = 21, CAPABILITY_PERFMON = 38, CAPABILITY_BPF = 39 };
 
-static bool capable(void) {
+bool probe_capable(void) {
     char line[256];
     unsigned long long effective = 0;
     FILE *status = fopen("/proc/self/status", "re");
@@ -44,15 +44,16 @@ static bool capable(void) {
         sscanf(line, "CapEff: %llx", &effective);
     if (status)
         fclose(status);
-    return (effective >> CAPABILITY_SYS_ADMIN & 1) ||
-           ((effective >> CAPABILITY_BPF & 1) && (effective >> CAPABILITY_PERFMON & 1));
+    bool capable = (effective >> CAPABILITY_SYS_ADMIN & 1) ||
+                   ((effective >> CAPABILITY_BPF & 1) && (effective >> CAPABILITY_PERFMON & 1));
+    if (!capable)
+        printf("skipped: without CAP_BPF and CAP_PERFMON no program can be loaded into the kernel\n");
+    return capable;
 }
 
 int probe_tables_open(struct unwind_tables **ret_tables) {
-    if (!capable()) {
-        printf("skipped: without CAP_BPF and CAP_PERFMON no program can be loaded into the kernel\n");
+    if (!probe_capable())
         return PROBE_SKIPPED;
-    }
     int error = unwind_tables_open(ret_tables);
     if (error < 0)
         fprintf(stderr, "no tables: %s\n", strerror(-error));

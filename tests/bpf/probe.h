@@ -14,6 +14,8 @@
 struct probe;
 typedef void probe_call(void *argument, const struct probe_record *record);
 
+/* Whether this process has them; says so where not. */
+bool probe_capable(void);
 /* Returns 0; PROBE_SKIPPED where this process has not the capabilities, which it says; 1 for all else. */
 int probe_tables_open(struct unwind_tables **ret_tables);
 /* Says why on stderr where it cannot. Returns 0, or what to exit with. */
