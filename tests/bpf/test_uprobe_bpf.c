@@ -101,41 +101,6 @@ static struct uprobes_stats stats_get(const struct uprobes *uprobes) {
     return stats;
 }
 
-static void instructions_check(void) {
-    static const struct {
-        uint8_t bytes[8];
-        size_t count;
-        enum uprobe_instruction instruction;
-        bool cheap;
-    } CASES[] = {
-        {{0x55}, 1, UPROBE_PUSH, true},
-        {{0x41, 0x57}, 2, UPROBE_PUSH, true},
-        {{0x41}, 1, UPROBE_OTHER, false},
-        {{0x66, 0x50}, 2, UPROBE_OTHER, false},
-        {{0x90}, 1, UPROBE_NOP, true},
-        {{0xf3, 0x90}, 2, UPROBE_OTHER, false},
-        {{0x0f, 0x1f, 0x44, 0, 0}, 5, UPROBE_NOP5, true},
-        {{0x0f, 0x1f, 0x44, 0, 0}, 4, UPROBE_OTHER, false},
-        {{0x0f, 0x1f, 0x40, 0}, 8, UPROBE_OTHER, false},
-        {{0xf3, 0x0f, 0x1e, 0xfa}, 4, UPROBE_ENDBR64, false},
-        {{0x48, 0x8d, 0x07}, 3, UPROBE_LEA, false},
-        {{0x4c, 0x8d, 0x54, 0x24}, 8, UPROBE_LEA, false},
-        {{0x48, 0x83, 0xec, 0x18}, 4, UPROBE_SUB, false},
-        {{0x89, 0xf8}, 2, UPROBE_MOV, false},
-        {{0xc3}, 1, UPROBE_OTHER, false},
-    };
-    for (size_t i = 0; i < sizeof(CASES) / sizeof(CASES[0]); i++) {
-        CHECK_EQ_INT(uprobe_instruction_decode(CASES[i].bytes, CASES[i].count), CASES[i].instruction);
-        CHECK_EQ_INT(uprobe_instruction_is_cheap(CASES[i].instruction, 6, 18), CASES[i].cheap);
-    }
-    CHECK(!uprobe_instruction_is_cheap(UPROBE_NOP5, 6, 1));
-    CHECK(uprobe_symbol_is_hot("pthread_mutex_lock") &&
-          uprobe_symbol_is_hot("pthread_cond_wait@@GLIBC_2.3.2") &&
-          uprobe_symbol_is_hot("sem_post@GLIBC_2.34"));
-    CHECK(!uprobe_symbol_is_hot("pthread_mutex_init") && !uprobe_symbol_is_hot("sem_posted") &&
-          !uprobe_symbol_is_hot("pthread_create"));
-}
-
 /* Returns the id. */
 static uint32_t attach_one(struct uprobes *uprobes, const struct bpf_program *program, pid_t pid,
                            const char *path, const char *symbol) {
@@ -239,7 +204,6 @@ int main(void) {
     struct target target = {0}, other = {0};
     if (!probe_capable())
         return PROBE_SKIPPED;
-    instructions_check();
     skeleton = uprobe_probe_bpf__open();
     /* Taking a probe away takes the kernel some time. */
     if (!CHECK(skeleton && bpf_map__set_max_entries(skeleton->maps.uprobe_hits, PROBES_ROOM) == 0 &&
