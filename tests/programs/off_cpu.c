@@ -50,7 +50,7 @@ struct part {
     struct account held; /* of the one that holds a lock: sums over the times in which it does */
 };
 
-static struct truth_gate behind_there, hogs_go;
+static struct truth_gate hog_there, behind_there, hogs_go;
 static atomic_uint behind_done, holds_done; /* [DONE] nothing is ordered by it: a flag to end loops */
 static struct truth_turns turns;
 static pthread_mutex_t crowded_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -117,6 +117,7 @@ static void hog(struct part *part) {
     (void)part;
     pin();
     keep_others_off();
+    truth_gate_add(&hog_there, 1);
     truth_gate_await(&behind_there, 1);
     while (!atomic_load_explicit(&behind_done, memory_order_relaxed)) /* [DONE] */
         ;
@@ -125,6 +126,7 @@ static void hog(struct part *part) {
 static void behind(struct part *part) {
     (void)part;
     pin();
+    truth_gate_await(&hog_there, 1); /* it would not get there any more */
     keep_others_off();
     truth_gate_add(&behind_there, 1);
     burn(BEHIND_CPU_NS);

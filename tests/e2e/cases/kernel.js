@@ -28,6 +28,8 @@ async function shares(context, record) {
     if (!context.expect(thread, `no thread is called ${truth.name}`)) continue;
     const near = (what, ns, wanted) => context.expect(Math.abs(ns - wanted) <= (POINTS / 100) * life(thread),
       `${truth.name}: ${what} ${ns} ns of ${life(thread)}, in truth ${wanted} (allowed ${Math.round((POINTS / 100) * life(thread))} off)`);
+    /* Ready to run it also is outside of what it measures. */
+    const waited = (what, ns, wanted) => near(what, Math.min(Math.max(wanted, ns), ns + thread.states_ns.runnable), wanted);
     context.equal(states(thread), life(thread), `${truth.name}: sum of states`);
     context.equal(thread.states_ns.unknown, 0, `${truth.name}: unknown`);
     if (/^hog/.test(truth.name)) {
@@ -35,10 +37,10 @@ async function shares(context, record) {
       near('runnable', thread.states_ns.runnable, truth.wall - truth.cpu);
       context.expect(thread.run_queue.ran_instead.some((row) => /^hog/.test(row.name)), `${truth.name}: another hog had its CPU`);
     }
-    if (truth.name === 'sleeper') near('asleep', thread.states_ns.idle + thread.states_ns.runnable, truth.slept);
-    if (truth.name === 'writer') near('I/O', thread.states_ns.blocked + thread.states_ns.runnable, truth.synced);
+    if (truth.name === 'sleeper') waited('asleep', thread.states_ns.idle, truth.slept);
+    if (truth.name === 'writer') waited('I/O', thread.states_ns.blocked, truth.synced);
     if (truth.name === 'waiter') {
-      near('lock wait', thread.states_ns.lock_wait + thread.states_ns.runnable, truth.waited);
+      waited('lock wait', thread.states_ns.lock_wait, truth.waited);
       const woken = thread.woken_by.filter((row) => row.name === 'sleeper');
       context.expect(sum(woken, (row) => row.count) > 0, `the waiter is woken by ${JSON.stringify(thread.woken_by.map((row) => row.name))}`);
     }
@@ -46,17 +48,20 @@ async function shares(context, record) {
   return { told, truths, trace: recorded.trace };
 }
 
-/* Everything off a CPU in pthread_mutex_lock has who called that right above it, in code without frame pointers. */
+/* Who called pthread_mutex_lock is right above it in the stack of the wait, in code without frame pointers. By name where
+ * libc's is known, and by its place in the stack: what wait_for_sleeper waits in is that lock and truth_gate_await. */
 async function callers(context, trace, truth) {
   const result = await context.waitscope(['export', '-f', 'folded', '--kind', 'offcpu', '--idle', '-o', '-', trace]);
   context.equal(result.code, 0, `exit status of export (${result.stderr})`);
-  const lines = result.stdout.split('\n').filter((line) => /\bpthread_mutex_lock\b/.test(line));
-  context.expect(lines.length > 0, `nothing is off a CPU in pthread_mutex_lock: ${result.stdout}`);
-  const strange = lines.filter((line) => !/;(wait_for_sleeper|sleep_under_lock);pthread_mutex_lock;/.test(line));
+  const lines = result.stdout.split('\n');
+  const strange = lines.filter((line) => /\bpthread_mutex_lock\b/.test(line) &&
+    !/;(wait_for_sleeper|sleep_under_lock);(\[unknown code\];)?pthread_mutex_lock;/.test(line));
   context.equal(strange.length, 0, `stacks in pthread_mutex_lock without its caller: ${strange[0]}`);
-  const ns = 1000 * sum(lines.filter((line) => /;wait_for_sleeper;pthread_mutex_lock;/.test(line)), (line) => Number(line.split(' ').pop()));
-  const allowed = Math.round((POINTS / 100) * truth.wall);
-  context.expect(Math.abs(ns - truth.waited) <= allowed, `off a CPU in wait_for_sleeper, pthread_mutex_lock: ${ns} ns, in truth ${truth.waited} (allowed ${allowed} off)`);
+  const waits = lines.filter((line) => /\bpart_run;wait_for_sleeper;(?!truth_gate_await).*;off-CPU: futex \d+$/.test(line));
+  const ns = 1000 * sum(waits, (line) => Number(line.split(' ').pop()));
+  const allowed = Math.round(truth.waited / 5); /* it is ready to run, or runs, for a part of it */
+  context.expect(waits.length > 0 && Math.abs(ns - truth.waited) <= allowed,
+    `off a CPU right below wait_for_sleeper: ${ns} ns, in truth ${truth.waited} (allowed ${allowed} off)`);
 }
 
 async function bothSides(context) {
@@ -158,15 +163,20 @@ async function offCpu(context, record) {
     const thread = find(told, truth.name);
     if (!context.expect(thread, `no thread is called ${truth.name}`)) continue;
     const allowed = Math.round((POINTS / 100) * life(thread));
-    const near = (what, ns, wanted) => context.expect(Math.abs(ns - wanted) <= allowed,
-      `${truth.name}: ${what} ${ns} ns of ${life(thread)}, in truth ${wanted} (allowed ${allowed} off)`);
+    /* From being woken to being put on the queue of a CPU that has to come out of its sleep, a thread is ready to run
+     * by the report and not yet by the kernel's account of it. */
+    const idle = thread.run_queue.ran_instead.find((row) => row.name === '[idle]');
+    const waking = idle ? idle.ns : 0;
+    const within = (what, low, high, wanted) => context.expect(wanted >= low - allowed && wanted <= high + allowed,
+      `${truth.name}: ${what} ${low} to ${high} ns of ${life(thread)}, in truth ${wanted} (allowed ${allowed} off)`);
+    const blocked = (what, ns, wanted) => within(what, ns, ns + waking, wanted);
     const much = (what, ns) => context.expect(ns >= 3 * allowed, `${truth.name}: in truth ${what} for ${ns} ns only (allowed ${allowed} off)`);
     const off = life(thread) - truth.cpu - truth.delay;
     context.equal(states(thread), life(thread), `${truth.name}: sum of states`);
       context.expect(thread.start_ns <= truth.begin && thread.end_ns >= truth.end, `${truth.name}: lived from ${truth.begin} to ${truth.end} at least, not ${thread.start_ns} to ${thread.end_ns}`);
-    near('running', thread.states_ns.running, truth.cpu);
-    near('runnable', thread.states_ns.runnable, truth.delay);
-    near('neither', thread.states_ns.blocked + thread.states_ns.lock_wait + thread.states_ns.idle, off);
+    within('running', thread.states_ns.running, thread.states_ns.running, truth.cpu);
+    within('runnable', thread.states_ns.runnable - waking, thread.states_ns.runnable, truth.delay);
+    blocked('neither', thread.states_ns.blocked + thread.states_ns.lock_wait + thread.states_ns.idle, off);
     if (truth.name === 'behind') {
       much('behind the hog', truth.delay);
       const hog = thread.run_queue.ran_instead.find((row) => row.name === 'hog');
@@ -177,8 +187,8 @@ async function offCpu(context, record) {
     const reason = REASONS[truth.name];
     if (!reason) continue;
     much('blocked', off);
-    near('blocked', thread.states_ns.blocked, off);
-    near(reason, thread.off_cpu_ns[reason], off);
+    blocked('blocked', thread.states_ns.blocked, off);
+    blocked(reason, thread.off_cpu_ns[reason], off);
     if (truth.name === 'reader') context.expect(thread.off_cpu_calls.some((row) => row.kind === 'io' && row.call === 'pread64'), `reader: calls ${JSON.stringify(thread.off_cpu_calls)}`);
     if (truth.name === 'faulter') context.expect(truth.faults >= 1, `faulter: ${truth.faults} major faults`);
   }
