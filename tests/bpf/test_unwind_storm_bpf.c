@@ -48,10 +48,10 @@ static void doubts_judge(struct doubts *doubts, const struct unwind_follow *foll
             unreadable++;
             continue;
         }
-        /* A leaf that its rows cannot tell of: what the compiler puts into a library has none (crtstuff.c),
-         * and a few places in libc say more than a row can. */
-        if ((record->end == UNWIND_END_NO_ROWS || record->end == UNWIND_END_UNSUPPORTED) &&
-            record->count == 1) {
+        /* What rows cannot tell of, and is marked so: leaves that the compiler puts into a library have none
+         * (crtstuff.c), and a few places in libc and ld.so say more than a row can. */
+        if (record->end == UNWIND_END_UNSUPPORTED ||
+            (record->end == UNWIND_END_NO_ROWS && record->count == 1)) {
             mute++;
             continue;
         }
@@ -127,10 +127,9 @@ int main(void) {
 
     uint64_t off_cpu = counts_show(&probe_counts(probe)[PROBE_OFF_CPU], "off CPU");
     uint64_t on_cpu = counts_show(&probe_counts(probe)[PROBE_ON_CPU], "on CPU");
-    printf(
-        "%u of them incomplete: %u while the table was not right, %u unreadable, %u in a leaf without rows, "
-        "%u for no reason\n",
-        judged, stale, unreadable, mute, wrong);
+    printf("%u of them incomplete: %u while the table was not right, %u unreadable, %u beyond rows, "
+           "%u for no reason\n",
+           judged, stale, unreadable, mute, wrong);
     CHECK(off_cpu > STORM_LOADS + STORM_FORKS);
     CHECK(unreadable <= 50 + on_cpu / 10);
     CHECK(mute <= 50 + judged / 50);

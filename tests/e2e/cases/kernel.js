@@ -214,8 +214,12 @@ async function offCpuHolder(context) {
 }
 
 async function offCpuAlone(context) {
-  const { told } = await offCpu(context, ['--no-agent']);
-  context.equal(told.locks.length, 0, 'locks without an agent');
+  const { told, truths } = await offCpu(context, ['--no-agent']);
+  const lock = told.locks.find((row) => row.name === 'crowded_lock');
+  if (!context.expect(lock, `crowded_lock is not among ${told.locks.map((row) => row.name)}`)) return;
+  const { held: waited } = truths.find((row) => row.name === 'waiter');
+  context.expect(Math.abs(lock.wait_ns.total - waited.wall) <= (POINTS / 100) * waited.wall,
+    `crowded_lock: waited for ${lock.wait_ns.total} ns, in truth ${waited.wall} (allowed ${Math.round((POINTS / 100) * waited.wall)} off)`);
 }
 
 async function agentAlone(context) {
