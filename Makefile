@@ -7,6 +7,7 @@
 #   make bench-peers one table of waitscope beside the tools one would use instead; installs those
 #   make stress      the stress tests in their long form: half an hour and more
 #   make mutants     see that each way of doing it wrong is noticed by its test (takes a while)
+#   make test-kernels the kernel's side on two other kernels, in qemu
 #   make test-fresh  `make demo` and `make test` in a bare Debian 12 (needs root)
 #   make install     PREFIX=/usr/local, DESTDIR
 
@@ -14,7 +15,7 @@ PREFIX ?= /usr/local
 PRESET ?= release
 SOURCES = $(shell git ls-files --cached --others --exclude-standard '*.c' '*.h' '*.cpp')
 
-.PHONY: all demo test bench bench-peers stress test-fresh install clean format check-format packages
+.PHONY: all demo test bench bench-peers stress test-kernels test-fresh install clean format check-format packages
 
 all:
 	@cmake --preset $(PRESET)
@@ -45,6 +46,9 @@ stress: packages all
 
 mutants: packages all
 	@tests/mutants/run build "$(MUTANTS)"
+
+test-kernels: packages all
+	@scripts/test-kernels
 
 test-fresh:
 	@scripts/test-fresh

@@ -111,7 +111,8 @@ static __always_inline bool process_is_followed(__u32 tgid) {
 
 /* What the thread calls itself: its number in the innermost namespace it is in. */
 static __always_inline __u32 own_tid(const struct task_struct *task) {
-    const struct pid *pid = task->thread_pid;
+    /* Read, not followed: Linux 6.1 lets no number be added to a pointer that it knows the type of. */
+    const struct pid *pid = BPF_CORE_READ(task, thread_pid);
     __u64 namespace;
     __u32 number = namespace_number(pid, BPF_CORE_READ(pid, level), &namespace);
     return number ? number : (__u32)task->pid;
