@@ -51,6 +51,16 @@ int events_add(struct event_list *list, size_t item_bytes, uint32_t thread, uint
     return 0;
 }
 
+int events_put(struct event_list *list, size_t item_bytes, uint32_t thread, const void *item) {
+    void *items;
+    uint32_t room;
+    int rc = events_room(list, item_bytes, &items, &room);
+    if (rc < 0)
+        return rc;
+    memcpy(items, item, item_bytes);
+    return events_add(list, item_bytes, thread, 1);
+}
+
 int events_group(struct event_list *list, uint32_t thread_count) {
     free(list->thread_first);
     free(list->thread_runs);

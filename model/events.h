@@ -32,6 +32,8 @@ struct event_list {
 int events_room(struct event_list *list, size_t item_bytes, void **ret_items, uint32_t *ret_room);
 /* The first count of that room are filled, with events of thread. Returns 0 or -ENOMEM. */
 int events_add(struct event_list *list, size_t item_bytes, uint32_t thread, uint32_t count);
+/* Adds one event of thread, a copy of item. Returns 0, -ENOMEM, -EOVERFLOW. */
+int events_put(struct event_list *list, size_t item_bytes, uint32_t thread, const void *item);
 /* Fills thread_first and thread_runs. Returns 0 or -ENOMEM. */
 int events_group(struct event_list *list, uint32_t thread_count);
 void events_free(struct event_list *list);

@@ -28,17 +28,11 @@ static const uint8_t LOCK_BYTES[LOCK_CLASS_COUNT] = {
 #define LOCK_BYTES_MAX 56U
 
 int load_futex(struct loader *loader, uint32_t thread, const struct trace_off_cpu *row) {
-    uint32_t lock = row->lock ? id_map_get(&loader->locks, row->lock) : MODEL_NONE, room;
-    struct model *model = loader->model;
-    void *items;
-    if (lock == MODEL_NONE || model->locks[lock].cls != LOCK_CLASS_FUTEX)
+    uint32_t lock = row->lock ? id_map_get(&loader->locks, row->lock) : MODEL_NONE;
+    if (lock == MODEL_NONE || loader->model->locks[lock].cls != LOCK_CLASS_FUTEX)
         return 0;
-    int rc = events_room(&loader->futexes, sizeof(struct futex_wait), &items, &room);
-    if (rc < 0)
-        return rc == -EOVERFLOW ? -EINVAL : rc;
     uint64_t end = row->begin + row->duration;
-    struct futex_wait *wait = items;
-    *wait = (struct futex_wait){
+    struct futex_wait wait = {
         .begin = row->begin,
         .end = end,
         .lock = lock,
@@ -48,12 +42,13 @@ int load_futex(struct loader *loader, uint32_t thread, const struct trace_off_cp
         .waker_stack = id_map_get(&loader->stacks, row->waker_stack),
     };
     if (row->flags & TRACE_OFF_OPEN)
-        wait->flags = MODEL_WAIT_OPEN;
+        wait.flags = MODEL_WAIT_OPEN;
     else if (row->flags & TRACE_OFF_WOKEN_BY_IRQ)
-        wait->flags = WAIT_TIMED_OUT;
-    else if (wait->waker != MODEL_NONE)
-        wait->woken = end - row->delay;
-    return events_add(&loader->futexes, sizeof(*wait), thread, 1);
+        wait.flags = WAIT_TIMED_OUT;
+    else if (wait.waker != MODEL_NONE)
+        wait.woken = end - row->delay;
+    int rc = events_put(&loader->futexes, sizeof(wait), thread, &wait);
+    return rc == -EOVERFLOW ? -EINVAL : rc;
 }
 
 struct span {
@@ -133,40 +128,28 @@ static bool is_in_agents_lock(const struct places *places, const struct model_lo
 }
 
 static int wait_add(struct model *model, uint32_t thread, const struct futex_wait *futex) {
-    struct model_release *release;
-    struct model_wait *wait;
     uint64_t life_end = model->threads[thread].end;
-    void *items;
-    uint32_t room;
-    int rc = events_room(&model->waits_read, sizeof(*wait), &items, &room);
-    if (rc < 0)
-        return rc;
-    wait = items;
-    *wait = (struct model_wait){.begin = futex->begin,
-                                .end = futex->flags & MODEL_WAIT_OPEN && futex->begin < life_end ? life_end
-                                                                                                 : futex->end,
-                                .thread = thread,
-                                .lock = futex->lock,
-                                .stack = futex->stack,
-                                .owner = futex->owner,
-                                .owner_site = MODEL_NONE,
-                                .mode = LOCK_CLASS_FUTEX,
-                                .flags = futex->flags};
+    bool lasts = futex->flags & MODEL_WAIT_OPEN && futex->begin < life_end;
+    struct model_wait wait = {.begin = futex->begin,
+                              .end = lasts ? life_end : futex->end,
+                              .thread = thread,
+                              .lock = futex->lock,
+                              .stack = futex->stack,
+                              .owner = futex->owner,
+                              .owner_site = MODEL_NONE,
+                              .mode = LOCK_CLASS_FUTEX,
+                              .flags = futex->flags};
+    struct model_release release = {.time = futex->woken,
+                                    .thread = futex->waker,
+                                    .lock = futex->lock,
+                                    .stack = futex->waker_stack,
+                                    .mode = LOCK_CLASS_FUTEX};
     if (futex->owner != MODEL_NONE)
         model->lock_extras[futex->lock].lock_like = true;
-    rc = events_add(&model->waits_read, sizeof(*wait), thread, 1);
+    int rc = events_put(&model->waits_read, sizeof(wait), thread, &wait);
     if (rc < 0 || futex->woken == 0)
         return rc;
-    rc = events_room(&model->releases_read, sizeof(*release), &items, &room);
-    if (rc < 0)
-        return rc;
-    release = items;
-    *release = (struct model_release){.time = futex->woken,
-                                      .thread = futex->waker,
-                                      .lock = futex->lock,
-                                      .stack = futex->waker_stack,
-                                      .mode = LOCK_CLASS_FUTEX};
-    return events_add(&model->releases_read, sizeof(*release), futex->waker, 1);
+    return events_put(&model->releases_read, sizeof(release), futex->waker, &release);
 }
 
 int futexes_settle(struct loader *loader) {

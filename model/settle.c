@@ -222,14 +222,7 @@ static int open_waits_add(struct loader *loader) {
         uint64_t end = life_end;
         if (last->time < life_end && life_end - last->time > SNAPSHOT_FRESH_NS)
             end = last->time;
-        struct model_wait *wait;
-        void *items;
-        uint32_t room;
-        int rc = events_room(&model->waits_read, sizeof(*wait), &items, &room);
-        if (rc < 0)
-            return rc;
-        wait = items;
-        *wait = (struct model_wait){
+        struct model_wait wait = {
             .begin = last->since,
             .end = end,
             .thread = i,
@@ -240,7 +233,8 @@ static int open_waits_add(struct loader *loader) {
             .mode = (uint8_t)last->mode,
             .flags = MODEL_WAIT_OPEN,
         };
-        if ((rc = events_add(&model->waits_read, sizeof(*wait), i, 1)) < 0)
+        int rc = events_put(&model->waits_read, sizeof(wait), i, &wait);
+        if (rc < 0)
             return rc;
     }
     return 0;
